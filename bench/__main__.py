@@ -50,10 +50,10 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _plan(given: argparse.Namespace) -> Plan:
+def _plan(arguments: argparse.Namespace) -> Plan:
     names = ("store", "rounds", "seconds", "in_flight", "streams", "only", "generator")
-    chosen: dict[str, Any] = {name: getattr(given, name) for name in names if getattr(given, name)}
-    return replace(QUICK if given.quick else Plan(), **chosen)
+    chosen: dict[str, Any] = {name: getattr(arguments, name) for name in names if getattr(arguments, name)}
+    return replace(QUICK if arguments.quick else Plan(), **chosen)
 
 
 def _measure(plan: Plan, path: Path) -> None:
@@ -76,14 +76,14 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 def main() -> int:
     """Run the command line."""
     signal.signal(signal.SIGTERM, _interrupt)
-    given = _arguments()
+    arguments = _arguments()
     try:
-        if given.profile:
-            print(profile(given.profile, given.load, given.seconds or PROFILED))
-        elif given.system_calls:
-            print(system_calls(given.system_calls, given.load, given.seconds or COUNTED))
+        if arguments.profile:
+            print(profile(arguments.profile, arguments.load, arguments.seconds or PROFILED))
+        elif arguments.system_calls:
+            print(system_calls(arguments.system_calls, arguments.load, arguments.seconds or COUNTED))
         else:
-            _measure(_plan(given), given.json)
+            _measure(_plan(arguments), arguments.json)
     except KeyboardInterrupt:
         print("bench: interrupted; everything is stopped", file=sys.stderr)
         return INTERRUPTED

@@ -73,10 +73,10 @@ async def read_out(stream: Stream, until: float) -> None:
 
 async def at_once(width: int, count: int, make: Callable[[int], Coroutine[Any, Any, object]]) -> None:
     """Do something for each number below `count`, so many at once."""
-    left = iter(range(count))
+    numbers = iter(range(count))
 
     async def some() -> None:
-        for number in left:
+        for number in numbers:
             await make(number)
 
     await asyncio.gather(*(some() for _ in range(width)))

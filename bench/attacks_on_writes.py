@@ -171,7 +171,9 @@ class ManyKinds(Attack):
 
     async def _claim(self, owner: Owner, slot: int) -> None:
         leases = await owner.claim(f"{self.kind}-{slot}", 50)
-        releases = work_api.ReleaseChunksRequest(releases=[work_api.ChunkRelease(lease_token=one) for one in leases])
+        releases = work_api.ReleaseChunksRequest(
+            releases=[work_api.ChunkRelease(lease_token=token) for token in leases]
+        )
         await owner.call(f"{WORK}/ReleaseChunks", releases, work_api.ReleaseChunksResponse, slot)
 
 

@@ -97,7 +97,7 @@ class Ledger:
     def run(self, *commands: Command[Any, Any]) -> list[Any]:
         """Carry out commands in one batch."""
         outcomes, _ = self._executor.run(commands)
-        if failed := [one for one in outcomes if isinstance(one, Exception)]:
+        if failed := [outcome for outcome in outcomes if isinstance(outcome, Exception)]:
             raise RuntimeError(f"a command fails: {failed[0]!r}")
         return outcomes
 
@@ -110,21 +110,24 @@ class Ledger:
             case "BatchCreateJobs":
                 template = jobs.stamped(jobs.new_jobs("bench.new", 5, 100))
                 made = read.create_jobs(api.BatchCreateJobsRequest.FromString(template), OWNER, _new_id)
-                return [CreateJobs([one for one in made if not isinstance(one, Exception)])]
+                return [CreateJobs([job for job in made if not isinstance(job, Exception)])]
         calls, chunks = (1, 1) if size == "1" else (4, 50)
         if verb == "ClaimChunks":
             return self._claims(calls, chunks)
         if verb == "CompleteChunks":
             held = self.run(*self._claims(calls, chunks))
             return [
-                CompleteChunks("bench", [(one.lease, WorkReport("c"), NO_RESULTS) for one in some]) for some in held
+                CompleteChunks("bench", [(chunk.lease, WorkReport("c"), NO_RESULTS) for chunk in claimed])
+                for claimed in held
             ]
         self._held = self._held or self.run(*self._claims(4, 50))
         self._percent += 0.001
         progress = ProgressReport(percent=self._percent, stage="recognise", message=f"page {self._percent} done")
         report = WorkReport("r", progress=progress)
-        held = [some[:chunks] for some in self._held[:calls]]
-        return [Heartbeat("bench", [(one.lease, report) for one in some], lease_duration=HOUR) for some in held]
+        held = [claimed[:chunks] for claimed in self._held[:calls]]
+        return [
+            Heartbeat("bench", [(chunk.lease, report) for chunk in claimed], lease_duration=HOUR) for claimed in held
+        ]
 
     def _claims(self, calls: int, chunks: int) -> list[Command[Any, Any]]:
         kind = f"bench.{chunks}"
@@ -220,12 +223,16 @@ def measure(store: str, rounds: int, roots: list[Path]) -> str:
             took: dict[Tree, list[float]] = {tree: [] for tree in trees}
             for number in range(rounds + 1):
                 for tree in trees[:: -1 if number % 2 else 1]:
-                    found = tree.ask(case)
-                    took[tree] += found if number else []  # the first one warms up
-            ordered = [sorted(some) for some in took.values()]
-            for tree, some in zip(trees, ordered, strict=True):
-                low, middle, first = some[len(some) // 10], some[len(some) // 2], ordered[0][len(ordered[0]) // 10]
-                counted = (f"{one}" for one in tree.ask(f"#{case}"))
+                    answer = tree.ask(case)
+                    took[tree] += answer if number else []  # the first one warms up
+            ordered = [sorted(seconds) for seconds in took.values()]
+            for tree, seconds in zip(trees, ordered, strict=True):
+                low, middle, first = (
+                    seconds[len(seconds) // 10],
+                    seconds[len(seconds) // 2],
+                    ordered[0][len(ordered[0]) // 10],
+                )
+                counted = (f"{count}" for count in tree.ask(f"#{case}"))
                 table.append((case, tree.name, f"{low:,.1f}", f"{middle:,.1f}", f"{low / first:.2f}", *counted))
     return rows(HEADS, table)
 
@@ -241,7 +248,7 @@ def main() -> int:
     if options.serve:
         serve(options.store)
         return 0
-    roots = [*(one.resolve() for one in options.beside), ROOT]
+    roots = [*(directory.resolve() for directory in options.beside), ROOT]
     return run_benchmark("bench.batches", lambda: measure(options.store, options.rounds, roots))
 
 

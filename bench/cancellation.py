@@ -75,16 +75,16 @@ def _row(idle: int, took: Sequence[float]) -> tuple[str, ...]:
 def measure(store: str, rounds: int, path: Path) -> str:
     """Measure with each number of idle chunks, write the JSON, and return the table."""
     about = circumstances({"store": store, "rounds": rounds})
-    found: dict[int, list[float]] = {}
+    seconds: dict[int, list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="jobledger-bench-") as name:
         folder = Path(name)
         with fresh(store, folder) as database, jobledger(folder, database) as served:
             for idle in IDLE:
-                found[idle] = asyncio.run(_measured(served.address, idle, rounds))
+                seconds[idle] = asyncio.run(_measured(served.address, idle, rounds))
                 print(f"bench.cancellation: measured with {idle} idle chunks", file=sys.stderr)
-    write_json(path, about | {"seconds_by_idle_chunks": found})
+    write_json(path, about | {"seconds_by_idle_chunks": seconds})
     heads = ("idle chunks", "rounds", "p50", "p99", "max")
-    shown = rows(heads, [_row(idle, took) for idle, took in found.items()])
+    shown = rows(heads, [_row(idle, took) for idle, took in seconds.items()])
     return f"From the answer to CancelJob until ctx.cancelled in the handler, in ms\n{shown}"
 
 

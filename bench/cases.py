@@ -124,10 +124,10 @@ class BatchGetJobs(Simple):
         page = jobs_api.ListJobsResponse.FromString(
             await list_jobs(jobs_api.ListJobsRequest(page_size=500).SerializeToString())
         )
-        found = [job.job_id for job in page.jobs]
-        starts = [slot % (len(found) - self.jobs) if self.each else 0 for slot in range(in_flight)]
-        some = (found[start : start + self.jobs] for start in starts)
-        self.templates = [jobs_api.BatchGetJobsRequest(job_ids=ids).SerializeToString() for ids in some]
+        job_ids = [job.job_id for job in page.jobs]
+        starts = [slot % (len(job_ids) - self.jobs) if self.each else 0 for slot in range(in_flight)]
+        part = (job_ids[start : start + self.jobs] for start in starts)
+        self.templates = [jobs_api.BatchGetJobsRequest(job_ids=ids).SerializeToString() for ids in part]
         return await self.record(ours)
 
     def check(self) -> None:
@@ -205,7 +205,7 @@ class ClaimComplete:
     appended: int = 0
     last: bytes = b""
     ours: Target | None = None
-    left: int = 0
+    unclaimed: int = 0
     """How many chunks wait in our server."""
     claimed: int = 0
     """How many were claimed since the last refill."""
@@ -220,7 +220,7 @@ class ClaimComplete:
         self.ours = ours
         await self.top_up(ours, self.chunks * in_flight * 4)
         claimed = await ours.unary(f"{WORK}/ClaimChunks")(jobs.claim(self.kind, self.chunks))
-        self.left -= self.chunks
+        self.unclaimed -= self.chunks
         self.last = await ours.unary(f"{WORK}/CompleteChunks")(jobs.completion(jobs.tokens(claimed)))
         return {f"{WORK}/ClaimChunks": claimed, f"{WORK}/CompleteChunks": self.last}
 
@@ -229,14 +229,14 @@ class ClaimComplete:
         await self.top_up(ours, max(2 * self.claimed, int(15_000 * seconds)))
         self.claimed = 0
 
-    async def top_up(self, ours: Target, wanted: int) -> None:
+    async def top_up(self, ours: Target, count: int) -> None:
         """Have at least so many chunks wait."""
         each = self.job_chunks or max(self.chunks, 5)
-        missing = wanted - self.left
+        missing = count - self.unclaimed
         if missing > 0:
             made = -(-missing // each)
             await jobs.create(ours, self.kind, made, each)
-            self.left += made * each
+            self.unclaimed += made * each
 
     async def turn(self, target: Target, slot: int, took: list[float]) -> bool:
         """Claim, then complete."""
@@ -248,7 +248,7 @@ class ClaimComplete:
         if not leases:
             return False
         if target is self.ours:
-            self.left -= len(leases)
+            self.unclaimed -= len(leases)
             self.claimed += len(leases)
         call, request = target.unary(f"{WORK}/CompleteChunks", slot), jobs.completion(leases)
         began = perf_counter()
@@ -286,7 +286,7 @@ class CompleteClaim(ClaimComplete):
         await self.top_up(ours, self.chunks * in_flight * 4)
         claimed = await ours.unary(f"{WORK}/ClaimChunks")(jobs.claim(self.kind, self.chunks))
         self.last = await ours.unary(f"{WORK}/CompleteChunks")(self.request(jobs.tokens(claimed)))
-        self.left -= 2 * self.chunks
+        self.unclaimed -= 2 * self.chunks
         return {f"{WORK}/ClaimChunks": claimed, f"{WORK}/CompleteChunks": self.last}
 
     async def turn(self, target: Target, slot: int, took: list[float]) -> bool:
@@ -302,14 +302,14 @@ class CompleteClaim(ClaimComplete):
         self.last = await call(request)
         took.append(perf_counter() - began)
         claimed = work_api.CompleteChunksResponse.FromString(self.last).claimed
-        self.held[id(target), slot] = [one.lease.token for one in claimed]
+        self.held[id(target), slot] = [chunk.lease.token for chunk in claimed]
         self.count(target, len(claimed))
         return True
 
     def count(self, target: Target, claimed: int) -> None:
         """Note that so many chunks wait no longer."""
         if target is self.ours:
-            self.left -= claimed
+            self.unclaimed -= claimed
             self.claimed += claimed
 
 

@@ -18,9 +18,9 @@ UNPACKED: Final = ROOT / "bench" / "results" / PACKAGE
 
 def executable() -> Path:
     """Return the path of etcd, unpacked at first use; nothing is installed. Raises StartError with the reason."""
-    found = shutil.which("etcd")
-    if found is not None:
-        return Path(found)
+    program = shutil.which("etcd")
+    if program is not None:
+        return Path(program)
     path = UNPACKED / "usr" / "bin" / "etcd"
     if not path.exists():
         _unpack()

@@ -178,8 +178,8 @@ def watch_request(watch: str, job_id: str, kind: str) -> bytes:
     """Return the request of WatchJob, or of WatchJobs with a filter that the job matches."""
     if watch == "WatchJob":
         return api.WatchJobRequest(job_id=job_id, mode=EVERY).SerializeToString()
-    wanted = JobFilter(kinds=[kind], labels={"team": "documents"})
-    return api.WatchJobsRequest(filter=wanted, mode=EVERY).SerializeToString()
+    filter_ = JobFilter(kinds=[kind], labels={"team": "documents"})
+    return api.WatchJobsRequest(filter=filter_, mode=EVERY).SerializeToString()
 
 
 async def a_change(ours: Target, path: str, request: bytes, template: bytes) -> bytes:

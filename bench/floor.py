@@ -96,9 +96,9 @@ class Floor:
         return behaviour
 
     async def _load(self, request: bytes, _context: Context) -> bytes:
-        given: dict[str, Any] = json.loads(request)
-        self.appended[given["path"]] = bytes(given.get("append", 0))
-        self.replies[given["path"]] = None if given["reply"] is None else b64decode(given["reply"])
+        options: dict[str, Any] = json.loads(request)
+        self.appended[options["path"]] = bytes(options.get("append", 0))
+        self.replies[options["path"]] = None if options["reply"] is None else b64decode(options["reply"])
         return b""
 
     async def _flow(self, request: bytes, _context: Context) -> bytes:

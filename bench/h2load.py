@@ -49,10 +49,10 @@ async def measure(case: Simple, target: Target, in_flight: int, seconds: float) 
         probed = await _run(case.path, target, in_flight, max(PROBED, in_flight), folder)
         count = max(in_flight, int(probed * seconds))
         start = _usage(target)
-        found = await _run(case.path, target, in_flight, count, folder)
+        result = await _run(case.path, target, in_flight, count, folder)
         seen = _usage(target).since(start, count)
         took = [int(line.split()[2]) / 1e6 for line in (folder / "log").read_text().splitlines()]
-    return {"calls": count, **seen, "rate": found, **percentiles(took)}
+    return {"calls": count, **seen, "rate": result, **percentiles(took)}
 
 
 def _usage(target: Target) -> Usage:

@@ -147,7 +147,7 @@ def shifted(job: Job, to: Job) -> Job:
         priority=to.priority,
         labels=to.labels,
         progress=progress,
-        stage_timings=tuple(replace(one, **_times(one, by, _TIMING)) for one in job.stage_timings),
+        stage_timings=tuple(replace(timing, **_times(timing, by, _TIMING)) for timing in job.stage_timings),
         **_times(job, by, _JOB),
     )
 

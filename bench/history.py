@@ -49,11 +49,11 @@ def _repeat_events(url: str, count: int) -> bytes:
         reads = ReadStore(database)
         cursors = Cursors(reads.epoch.id, lambda: reads.history.terms)
         with database.write() as connection:
-            found = connection.execute(select(events).order_by(events.c.position)).mappings().all()
+            rows = connection.execute(select(events).order_by(events.c.position)).mappings().all()
             connection.execute(delete(events))
             for begin in range(0, count, WRITTEN_AT_ONCE):
                 part = range(begin + 1, min(begin + WRITTEN_AT_ONCE, count) + 1)
-                connection.execute(insert(events), [_moved(found[at % len(found)], at, cursors) for at in part])
+                connection.execute(insert(events), [_moved(rows[at % len(rows)], at, cursors) for at in part])
             connection.execute(update(ledger).values(position=count, trimmed=0))
         return cursors.encode(0)
     finally:
@@ -91,7 +91,7 @@ async def _measure(server: Served, request: bytes, count: int, rounds: int) -> t
         seconds, used = time.perf_counter() - began, target.cpu()
         seen.append((count / seconds, *((b - a) / count * 1e6 for a, b in zip(cpu, used, strict=True))))
     await target.close()
-    rates, user, kernel = (list(one) for one in zip(*seen, strict=True))
+    rates, user, kernel = (list(column) for column in zip(*seen, strict=True))
     middle = statistics.median
     return (
         f"{middle(rates):,.0f}",

@@ -68,12 +68,12 @@ def measure(store: str, jobs: int, chunks: int) -> list[tuple[str, ...]]:
             "floor": stack.enter_context(floor(folder)),
             "jobledger": stack.enter_context(jobledger(folder, database)),
         }
-        found: list[tuple[str, ...]] = []
+        table: list[tuple[str, ...]] = []
         for name, served in servers.items():
             print(f"bench.imports: {jobs:,} jobs to the {name}", file=sys.stderr)
             seconds, cpu = sent(served, file)
-            found.append((name, f"{seconds:.1f}", f"{jobs / seconds:,.0f}", f"{cpu / jobs * 1_000_000:.0f}"))
-        return found
+            table.append((name, f"{seconds:.1f}", f"{jobs / seconds:,.0f}", f"{cpu / jobs * 1_000_000:.0f}"))
+        return table
 
 
 def main() -> int:

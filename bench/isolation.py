@@ -92,16 +92,16 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measured(given: argparse.Namespace) -> int:
+def _measured(arguments: argparse.Namespace) -> int:
     """Measure, print the tables and write the JSON; the bystander must not have had an error."""
     began = time.monotonic()
-    about = circumstances({"store": given.store, "seconds": given.seconds, "only": given.only})
-    names = [name for name in ATTACKS if given.only.lower() in name.lower()]
-    pairs = list(measure(given.store, names, given.seconds))
+    about = circumstances({"store": arguments.store, "seconds": arguments.seconds, "only": arguments.only})
+    names = [name for name in ATTACKS if arguments.only.lower() in name.lower()]
+    pairs = list(measure(arguments.store, names, arguments.seconds))
     print(table(pairs))
-    given.json.parent.mkdir(parents=True, exist_ok=True)
-    given.json.write_text(json.dumps(about | {"attacks": [asdict(pair) for pair in pairs]}, indent=2) + "\n")
-    _print(f"bench.isolation: {time.monotonic() - began:.0f} s; written to {given.json}")
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps(about | {"attacks": [asdict(pair) for pair in pairs]}, indent=2) + "\n")
+    _print(f"bench.isolation: {time.monotonic() - began:.0f} s; written to {arguments.json}")
     return 1 if errors(pairs) else 0
 
 
@@ -112,9 +112,9 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 def main() -> int:
     """Run the command line."""
     signal.signal(signal.SIGTERM, _interrupt)
-    given = _arguments()
+    arguments = _arguments()
     try:
-        return _measured(given)
+        return _measured(arguments)
     except KeyboardInterrupt:
         _print("bench.isolation: interrupted; everything is stopped")
         return INTERRUPTED

@@ -50,8 +50,8 @@ def _beside(pair: Pair, call: str, percentile: str) -> str:
 
 def _seen(seen: dict[str, Any], call: str, percentile: str) -> float:
     """Return a percentile; what never came has none."""
-    found: float = seen["calls"].get(call, {}).get(percentile, float("nan"))
-    return found
+    seconds: float = seen["calls"].get(call, {}).get(percentile, float("nan"))
+    return seconds
 
 
 def _got(pair: Pair) -> tuple[str, ...]:

@@ -94,23 +94,23 @@ async def create(target: Target, kind: str, count: int, chunks: int) -> list[str
     """Create jobs in batches, and return their ids."""
     call, size = target.unary(f"{JOBS}/BatchCreateJobs"), max(1, min(100, MAX_BATCH_CHUNKS // chunks))
     created: list[str] = []
-    left = iter(range(0, count, size))
+    firsts = iter(range(0, count, size))
 
-    async def some() -> None:
-        for first in left:
+    async def create_some() -> None:
+        for first in firsts:
             template = new_jobs(kind, chunks, min(size, count - first))
             reply = jobs_api.BatchCreateJobsResponse.FromString(await call(stamped(template)))
             created.extend(result.job.job_id for result in reply.results)
 
-    await asyncio.gather(*(some() for _ in range(AT_ONCE)))
+    await asyncio.gather(*(create_some() for _ in range(AT_ONCE)))
     return created
 
 
 async def claim_all(target: Target, kind: str) -> list[str]:
     """Claim all chunks of a kind, oldest job first, and return their lease tokens."""
     leases: list[str] = []
-    while found := tokens(await target.unary(f"{WORK}/ClaimChunks")(claim(kind, MAX_CLAIMED))):
-        leases += found
+    while claimed := tokens(await target.unary(f"{WORK}/ClaimChunks")(claim(kind, MAX_CLAIMED))):
+        leases += claimed
     return leases
 
 

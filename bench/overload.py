@@ -58,20 +58,20 @@ class Found:
 
 Value = Callable[[Found], float | None]
 LINES: Final[tuple[tuple[str, str, Value, float | None], ...]] = (
-    ("capacity, jobs a second", ",.0f", lambda one: one.capacity, None),
-    ("offered calls a second", ",.0f", lambda one: one.offered, None),
-    ("held back by the client, a second", ",.0f", lambda one: one.held_back, None),
-    ("refused by the server, a second", ",.0f", lambda one: one.refused, None),
-    ("goodput, of the capacity", ".0%", lambda one: one.goodput / one.capacity, 0.8),
-    ("accepted, p99 ms", ",.0f", lambda one: one.accepted_p99, 2_000),
-    ("refused by the server, p99 ms", ",.0f", lambda one: one.refused_p99, 100),
-    ("held back by the client, p99 ms", ",.0f", lambda one: one.held_back_p99, 100),
-    ("GetJob meanwhile, p99 ms", ",.0f", lambda one: one.get_job_p99, 200),
-    ("health meanwhile, p99 ms", ",.0f", lambda one: one.health_p99, 200),
-    ("ended as CANCELLED or otherwise", ",.0f", lambda one: one.otherwise, 0),
-    ("CPU of the server, cores", ".2f", lambda one: one.server_cpu, None),
-    ("CPU of the load generator, cores", ".2f", lambda one: one.generator_cpu, None),
-    ("CPU of the floor that refuses as many, cores", ".2f", lambda one: one.floor_cpu, None),
+    ("capacity, jobs a second", ",.0f", lambda run: run.capacity, None),
+    ("offered calls a second", ",.0f", lambda run: run.offered, None),
+    ("held back by the client, a second", ",.0f", lambda run: run.held_back, None),
+    ("refused by the server, a second", ",.0f", lambda run: run.refused, None),
+    ("goodput, of the capacity", ".0%", lambda run: run.goodput / run.capacity, 0.8),
+    ("accepted, p99 ms", ",.0f", lambda run: run.accepted_p99, 2_000),
+    ("refused by the server, p99 ms", ",.0f", lambda run: run.refused_p99, 100),
+    ("held back by the client, p99 ms", ",.0f", lambda run: run.held_back_p99, 100),
+    ("GetJob meanwhile, p99 ms", ",.0f", lambda run: run.get_job_p99, 200),
+    ("health meanwhile, p99 ms", ",.0f", lambda run: run.health_p99, 200),
+    ("ended as CANCELLED or otherwise", ",.0f", lambda run: run.otherwise, 0),
+    ("CPU of the server, cores", ".2f", lambda run: run.server_cpu, None),
+    ("CPU of the load generator, cores", ".2f", lambda run: run.generator_cpu, None),
+    ("CPU of the floor that refuses as many, cores", ".2f", lambda run: run.floor_cpu, None),
 )
 """The lines of the table: what it is, its form, its value, its target: at least for goodput, else at most."""
 
@@ -128,10 +128,10 @@ def measure(store: str, kind: str, chunks: int, times: float, seconds: float) ->
         ours = stack.enter_context(jobledger(folder, stack.enter_context(fresh(store, folder))))
         bound = WARM_UP + 2 * CAPACITY_SECONDS + seconds + FLOOR_SECONDS
         print(f"bench.overload: {kind}, {chunks:,} chunks a job: about {bound:.0f} s", file=sys.stderr)
-        found = uvloop.run(overload(ours, kind, chunks, times, seconds))
-        if not found.refused:
-            return found
-        return replace(found, floor_cpu=uvloop.run(refuse(stack.enter_context(floor(folder)), found.refused)))
+        result = uvloop.run(overload(ours, kind, chunks, times, seconds))
+        if not result.refused:
+            return result
+        return replace(result, floor_cpu=uvloop.run(refuse(stack.enter_context(floor(folder)), result.refused)))
 
 
 def _cell(form: str, value: float | None, target: float | None) -> str:
@@ -141,17 +141,17 @@ def _cell(form: str, value: float | None, target: float | None) -> str:
     return f"{value:{form}}" + (" MISSED" if is_missed else "")
 
 
-def table(found: dict[str, Found]) -> str:
+def table(results: dict[str, Found]) -> str:
     """Return a line for each figure, with its target, and a column for each run."""
     lines = [
         (
             name,
             "" if target is None else ("≥ " if form.endswith("%") else "≤ ") + f"{target:{form}}",
-            *(_cell(form, value(one), target) for one in found.values()),
+            *(_cell(form, value(run), target) for run in results.values()),
         )
         for name, form, value, target in LINES
     ]
-    return rows(("what", "target", *found), lines)
+    return rows(("what", "target", *results), lines)
 
 
 def main() -> int:

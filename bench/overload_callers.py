@@ -62,7 +62,7 @@ class Ended:
 
     def p99(self, *codes: str) -> float | None:
         """Return the milliseconds that 99 of 100 calls with these codes took at most, None without such calls."""
-        values = sorted(one for code in codes for one in self.seconds.get(code, ()))
+        values = sorted(duration for code in codes for duration in self.seconds.get(code, ()))
         return values[min(len(values) - 1, len(values) * 99 // 100)] * 1e3 if values else None
 
 
@@ -77,7 +77,7 @@ class Callers:
 
     async def __aenter__(self) -> Self:
         channels = [await self._stack.enter_async_context(self._channel()) for _ in range(CONNECTIONS + 1)]
-        self._stubs = cycle([JobServiceStub(one) for one in channels[:-1]])
+        self._stubs = cycle([JobServiceStub(channel) for channel in channels[:-1]])
         self._bystander = JobServiceStub(channels[-1])
         self._health: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channels[-1].unary_unary(HEALTH)
         self._request = CreateJobRequest(kind="overload", item_count=self._chunks, chunk_size=1)

@@ -83,7 +83,7 @@ def queues(run: Run, folder: Path) -> Measured:
         contenders: dict[str, Contender] = {}
         for name in dict.fromkeys(name for name, _, _ in QUEUES):
             peer = stack.enter_context(tasked("queue_peers", [name, _database(url, name)], folder))
-            for _, batch, jobs in (one for one in QUEUES if one[0] == name):
+            for _, batch, jobs in (queue for queue in QUEUES if queue[0] == name):
                 contenders[f"{name}, {batch} at a time"] = _of_queue(peer, postmaster, batch, jobs)
         load.do("seed", count=1)
         for name, case, chunks in CLAIMS:

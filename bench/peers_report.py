@@ -29,7 +29,7 @@ class Measured:
 
     def values(self, contender: str, what: str) -> list[float]:
         """Return one figure of each round."""
-        return [one[what] for one in self.seen[contender]]
+        return [measured[what] for measured in self.seen[contender]]
 
     def median(self, contender: str, what: str) -> float:
         """Return the median over the rounds."""
@@ -38,7 +38,7 @@ class Measured:
     def ratios(self, what: str, contender: str, to: str) -> list[float]:
         """Return the ratio of each round."""
         pairs = zip(self.values(contender, what), self.values(to, what), strict=True)
-        return [one / max(other, 0.1) for one, other in pairs]
+        return [ours / max(other, 0.1) for ours, other in pairs]
 
 
 def spread(values: list[float], form: str) -> tuple[str, str]:
@@ -48,8 +48,8 @@ def spread(values: list[float], form: str) -> tuple[str, str]:
 
 def queue_table(claims: Measured) -> str:
     """Return the table of queues; the ratio is to the faster one of pgqueuer's settings."""
-    settings = [one for one in claims.seen if one.startswith(FASTEST)]
-    fastest = max(settings, key=lambda one: claims.median(one, "rate"))
+    settings = [contender for contender in claims.seen if contender.startswith(FASTEST)]
+    fastest = max(settings, key=lambda contender: claims.median(contender, "rate"))
     lines = [_queue(claims, contender, fastest) for contender in claims.seen]
     return "Claim and complete on PostgreSQL: chunks or jobs\n" + rows(QUEUE_HEADS, lines)
 
@@ -70,28 +70,28 @@ def _queue(claims: Measured, contender: str, fastest: str) -> tuple[str, ...]:
 def etcd_table(calls: list[Measured]) -> str:
     """Return the table beside etcd; the ratios are ours to etcd's."""
     title = "Beside etcd: GetJob and Range, Heartbeat and Put, WatchJob and Watch; p50 in ms"
-    return f"{title}\n" + rows(ETCD_HEADS, [_call(one) for one in calls])
+    return f"{title}\n" + rows(ETCD_HEADS, [_call(call) for call in calls])
 
 
-def _call(one: Measured) -> tuple[str, ...]:
-    p50 = [f"{one.median(side, 'p50'):.1f}" if "p50" in one.seen[side][0] else "" for side in ("jobledger", "etcd")]
+def _call(call: Measured) -> tuple[str, ...]:
+    p50 = [f"{call.median(side, 'p50'):.1f}" if "p50" in call.seen[side][0] else "" for side in ("jobledger", "etcd")]
     cpu = [
-        f"{one.median(side, part):,.0f}"
+        f"{call.median(side, part):,.0f}"
         for side in ("jobledger", "etcd")
         for part in ("server_us", "user_us", "kernel_us")
     ]
     return (
-        one.name,
-        f"{one.load:,}",
-        *(f"{one.median(side, 'rate'):,.0f}" for side in ("floor", "jobledger", "etcd")),
-        *spread(one.ratios("rate", "jobledger", "etcd"), ".2f"),
+        call.name,
+        f"{call.load:,}",
+        *(f"{call.median(side, 'rate'):,.0f}" for side in ("floor", "jobledger", "etcd")),
+        *spread(call.ratios("rate", "jobledger", "etcd"), ".2f"),
         *p50,
         *cpu,
-        f"{statistics.median(one.ratios('server_us', 'jobledger', 'etcd')):.2f}",
-        f"{one.median('floor', 'server_us'):,.0f}",
+        f"{statistics.median(call.ratios('server_us', 'jobledger', 'etcd')):.2f}",
+        f"{call.median('floor', 'server_us'):,.0f}",
     )
 
 
 def write(path: Path, about: dict[str, Any], measured: list[Measured]) -> None:
     """Write the JSON."""
-    write_json(path, about | {"measures": [asdict(one) for one in measured]})
+    write_json(path, about | {"measures": [asdict(measure) for measure in measured]})

@@ -56,7 +56,7 @@ def tree_cpu_times(pid: int) -> CpuTimes:
             continue  # a child has ended meanwhile
         ended = _stat(pid)
         times.append(CpuTimes(int(ended[13]) / TICKS, int(ended[14]) / TICKS))
-        return CpuTimes(sum(one.user for one in times), sum(one.kernel for one in times))
+        return CpuTimes(sum(time.user for time in times), sum(time.kernel for time in times))
 
 
 def rss_kib(pid: int) -> int:

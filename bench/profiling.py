@@ -90,10 +90,10 @@ def _shares(title: str, counts: Counter[str], total: int) -> str:
 
 def _sampler() -> str:
     """Return the path of py-spy; raises StartError."""
-    found = shutil.which("py-spy") or shutil.which("py-spy", path=str(Path(sys.executable).parent))
-    if found is None:
+    program = shutil.which("py-spy") or shutil.which("py-spy", path=str(Path(sys.executable).parent))
+    if program is None:
         raise StartError("--profile needs py-spy: .venv/bin/pip install py-spy")
-    return found
+    return program
 
 
 @contextmanager

@@ -79,7 +79,9 @@ class PgQueuer:
             managers = [QueueManager(Queries(driver)) for driver in drivers]
             for manager in managers:
                 manager.entrypoint(NAME)(work)
-            await asyncio.gather(*(one.run(batch_size=batch, mode=QueueExecutionMode.drain) for one in managers))
+            await asyncio.gather(
+                *(manager.run(batch_size=batch, mode=QueueExecutionMode.drain) for manager in managers)
+            )
         return done
 
 
@@ -110,13 +112,13 @@ class Procrastinate:
         """Run until the queue is empty; each worker has so many jobs at a time, as it has no batches."""
         self._done = 0
         async with self._app.open_async():
-            one: dict[str, Any] = {
+            options: dict[str, Any] = {
                 "concurrency": batch,
                 "wait": False,
                 "listen_notify": False,
                 "install_signal_handlers": False,
             }
-            await asyncio.gather(*(self._app.run_worker_async(**one) for _ in range(workers)))
+            await asyncio.gather(*(self._app.run_worker_async(**options) for _ in range(workers)))
         return self._done
 
 

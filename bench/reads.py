@@ -58,12 +58,12 @@ class Reader:
 
     def place(self, jobs: int, **fields: Any) -> str:  # noqa: ANN401  fields of the request
         """Return the token of the page after so many jobs, or as far as there are."""
-        token, left = "", jobs
-        while left > 0:
-            page = self.service.ListJobs(ListJobsRequest(page_size=min(left, 500), page_token=token, **fields))
+        token, remaining = "", jobs
+        while remaining > 0:
+            page = self.service.ListJobs(ListJobsRequest(page_size=min(remaining, 500), page_token=token, **fields))
             if not page.next_page_token:
                 break
-            token, left = page.next_page_token, left - len(page.jobs)
+            token, remaining = page.next_page_token, remaining - len(page.jobs)
         return token
 
     @staticmethod
@@ -165,7 +165,7 @@ def compared(store: str, sizes: tuple[int, int], rounds: int) -> str:
     with ExitStack() as stack:
         readers = [stack.enter_context(reader(seeded(store, jobs, stack), stack)) for jobs in sizes]
         print(f"bench.reads: walking to page {DEEP:,}", file=sys.stderr)
-        both = [one.reads(min(DEEP * 20, jobs // 4)) for one, jobs in zip(readers, sizes, strict=True)]
+        both = [reader.reads(min(DEEP * 20, jobs // 4)) for reader, jobs in zip(readers, sizes, strict=True)]
         lines: list[tuple[str, ...]] = []
         for name in both[0]:
             small, large = measured([reads[name] for reads in both], rounds)

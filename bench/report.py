@@ -94,10 +94,10 @@ def parser_of(name: str, about: str | None, results: Path, *, with_store: bool) 
     return parser
 
 
-def write_json(path: Path, found: Mapping[str, Any]) -> None:
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write what was found."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found, indent=2) + "\n")
+    path.write_text(json.dumps(values, indent=2) + "\n")
 
 
 def run_benchmark(name: str, measure: Callable[[], str]) -> int:
@@ -117,12 +117,14 @@ def table(calls: list[Result], watches: list[Result], idle: dict[str, float] | N
     """Return the table."""
     parts = []
     if calls:
-        parts.append("Calls: latency in ms\n" + rows(CALLS, [_call(one) for one in calls]))
-        cpu = rows(("call", "in flight", *CPU), [_cpu(one) for one in calls])
+        parts.append("Calls: latency in ms\n" + rows(CALLS, [_call(call) for call in calls]))
+        cpu = rows(("call", "in flight", *CPU), [_cpu(call) for call in calls])
         parts.append(f"Server CPU in µs a call, and a chunk\n{cpu}")
     if watches:
-        parts.append("Fan-out: messages delivered to all streams\n" + rows(WATCHES, [_watch(one) for one in watches]))
-        cpu = rows(("watch", "streams", *CPU[:-1]), [_cpu(one)[:-1] for one in watches])
+        parts.append(
+            "Fan-out: messages delivered to all streams\n" + rows(WATCHES, [_watch(watch) for watch in watches])
+        )
+        cpu = rows(("watch", "streams", *CPU[:-1]), [_cpu(watch)[:-1] for watch in watches])
         parts.append(f"Server CPU in µs a message\n{cpu}")
     if idle:
         parts.append(f"Memory of an idle watcher: {idle['jobledger']:.1f} KiB, floor {idle['floor']:.1f} KiB")
@@ -163,5 +165,9 @@ def write(
     path: Path, about: dict[str, Any], calls: list[Result], watches: list[Result], idle: dict[str, float] | None
 ) -> None:
     """Write the JSON."""
-    found = {"calls": [asdict(one) for one in calls], "watches": [asdict(one) for one in watches], "idle_kib": idle}
-    write_json(path, about | found)
+    values = {
+        "calls": [asdict(measured) for measured in calls],
+        "watches": [asdict(measured) for measured in watches],
+        "idle_kib": idle,
+    }
+    write_json(path, about | values)

@@ -57,10 +57,10 @@ class Console:
     jobs: Any
     admin: Any
     known: Sequence[Job]
-    own: Sequence[str]
+    cancellable: Sequence[str]
 
     @classmethod
-    def of(cls, channel: grpc.Channel, own: int) -> "Console":
+    def of(cls, channel: grpc.Channel, count: int) -> "Console":
         """Find ten jobs of each day, and make so many of its own."""
         jobs = JobServiceStub(channel)
         end = jobs.ListJobs(ListJobsRequest(page_size=1)).jobs[0].create_time.seconds
@@ -68,7 +68,7 @@ class Console:
         for day in range(DAYS):
             created = JobFilter(create_time=span(end - day * DAY, 1))
             known += jobs.ListJobs(ListJobsRequest(filter=created, page_size=10)).jobs
-        made = (jobs.CreateJob(CreateJobRequest(kind="bench.own", item_count=2_500)).job.job_id for _ in range(own))
+        made = (jobs.CreateJob(CreateJobRequest(kind="bench.own", item_count=2_500)).job.job_id for _ in range(count))
         return cls(jobs, AdminServiceStub(channel), known, list(made))
 
     def job(self, n: int) -> Job:
@@ -110,8 +110,8 @@ class Console:
             "GetJobStats, 30 days": (200, self.statistics(30)),
             "GetJobStats, all time": (200, lambda _: self.jobs.GetJobStats(GetJobStatsRequest(time_range=TimeRange()))),
             "GetSystemHealth": (10, lambda _: self.admin.GetSystemHealth(GetSystemHealthRequest())),
-            "CancelJob": (100, lambda n: self.jobs.CancelJob(CancelJobRequest(job_id=self.own[n]))),
-            "DeleteJob": (500, lambda n: self.jobs.DeleteJob(DeleteJobRequest(job_id=self.own[n]))),
+            "CancelJob": (100, lambda n: self.jobs.CancelJob(CancelJobRequest(job_id=self.cancellable[n]))),
+            "DeleteJob": (500, lambda n: self.jobs.DeleteJob(DeleteJobRequest(job_id=self.cancellable[n]))),
         }
 
 

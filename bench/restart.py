@@ -44,13 +44,13 @@ async def _prepare(served: Served) -> list[str]:
     await jobs.create(target, "bench.seed", SEEDED, 5)
     requests = []
     for number in range(KINDS):
-        wanted = _filter(number)
-        await jobs.create(target, wanted.kinds[0], 1, 5)
-        listed = api.ListJobsRequest(filter=wanted, page_size=1).SerializeToString()
+        filter_ = _filter(number)
+        await jobs.create(target, filter_.kinds[0], 1, 5)
+        listed = api.ListJobsRequest(filter=filter_, page_size=1).SerializeToString()
         cursor = api.ListJobsResponse.FromString(await target.unary(f"{jobs.JOBS}/ListJobs")(listed)).cursor
-        request = api.WatchJobsRequest(filter=wanted, mode=api.WATCH_MODE_EVERY, cursor=cursor)
+        request = api.WatchJobsRequest(filter=filter_, mode=api.WATCH_MODE_EVERY, cursor=cursor)
         requests.append(b64encode(request.SerializeToString()).decode())
-        await jobs.create(target, wanted.kinds[0], 1, 5)
+        await jobs.create(target, filter_.kinds[0], 1, 5)
     await target.close()
     return requests
 
@@ -58,15 +58,15 @@ async def _prepare(served: Served) -> list[str]:
 def _open(watchers: list[Generator], address: str, count: int, requests: list[str]) -> dict[str, Any]:
     """Have all watchers open their streams at once; return what became of them."""
     began = time.monotonic()
-    for number, one in enumerate(watchers):
+    for number, watcher in enumerate(watchers):
         share = count // PROCESSES + (number < count % PROCESSES)
-        one.begin("open", address=address, count=share, requests=requests)
-    answers = [one.answer() for one in watchers]
+        watcher.begin("open", address=address, count=share, requests=requests)
+    answers = [watcher.answer() for watcher in watchers]
     refused: dict[str, int] = {}
     for answer in answers:
         for why, times in answer["refused"].items():
             refused[why] = refused.get(why, 0) + times
-    seconds = sorted(one for answer in answers for one in answer["seconds"])
+    seconds = sorted(second for answer in answers for second in answer["seconds"])
     return {"seconds": seconds, "all_s": time.monotonic() - began, "refused": refused}
 
 
@@ -77,30 +77,34 @@ def _measured(store: str, count: int, folder: Path) -> dict[str, Any]:
             requests = asyncio.run(_prepare(first))
             _open(watchers, first.address, count, requests)
             os.kill(first.pid, signal.SIGKILL)
-        for one in watchers:
-            one.do("close")
+        for watcher in watchers:
+            watcher.do("close")
         began = time.monotonic()
         with jobledger(folder, database) as second:
             ready, cpu = time.monotonic() - began, second.cpu
-            found = _open(watchers, second.address, count, requests)
-            found |= {"ready_s": ready, "server_s": second.cpu - cpu, "server_kib": rss_kib(second.pid)}
-            for one in watchers:
-                one.do("close")
-        return found
+            opened = _open(watchers, second.address, count, requests)
+            opened |= {"ready_s": ready, "server_s": second.cpu - cpu, "server_kib": rss_kib(second.pid)}
+            for watcher in watchers:
+                watcher.do("close")
+        return opened
 
 
 def measure(store: str, count: int, path: Path) -> str:
     """Measure one restart, write the JSON, and return the table."""
     about = circumstances({"store": store, "streams": count})
     with tempfile.TemporaryDirectory(prefix="jobledger-bench-") as name:
-        found = _measured(store, count, Path(name))
-    write_json(path, about | found)
+        measured = _measured(store, count, Path(name))
+    write_json(path, about | measured)
     heads = ("streams", "ready in s", "back p50", "p99", "all", "refused", "server's CPU s", "MiB")
-    seen = percentiles(found["seconds"])
+    seen = percentiles(measured["seconds"])
     middle, late = (f"{seen[name] / 1_000:.1f}" for name in ("p50", "p99"))
-    times = (f"{found['ready_s']:.1f}", middle, late, f"{found['all_s']:.1f}")
-    rest = (f"{sum(found['refused'].values()):,}", f"{found['server_s']:.1f}", f"{found['server_kib'] / 1024:.0f}")
-    return rows(heads, [(f"{count:,}", *times, *rest)]) + "".join(f"\n{why}" for why in found["refused"])
+    times = (f"{measured['ready_s']:.1f}", middle, late, f"{measured['all_s']:.1f}")
+    rest = (
+        f"{sum(measured['refused'].values()):,}",
+        f"{measured['server_s']:.1f}",
+        f"{measured['server_kib'] / 1024:.0f}",
+    )
+    return rows(heads, [(f"{count:,}", *times, *rest)]) + "".join(f"\n{why}" for why in measured["refused"])
 
 
 def main() -> int:

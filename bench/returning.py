@@ -31,7 +31,7 @@ class Returning:
         began = time.monotonic()
         self._calls = [target.stream(f"{JOBS}/WatchJobs", raw[slot % len(raw)], slot) for slot in range(count)]
         seconds = await asyncio.gather(*(self._first(call, began) for call in self._calls))
-        return {"seconds": [one for one in seconds if one is not None], "refused": self._refused}
+        return {"seconds": [duration for duration in seconds if duration is not None], "refused": self._refused}
 
     async def _first(self, call: Stream, began: float) -> float | None:
         try:

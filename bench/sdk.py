@@ -79,21 +79,21 @@ def _measures(stub: Any, client: AsyncJobClient, job_id: str) -> dict[str, dict[
 async def _measured(ours: Target, bare: Target, rounds: int) -> dict[str, dict[str, list[float]]]:
     """Return the CPU microseconds for each call and message, by round, stub and SDK in turn."""
     job_id = await _prepare(ours, bare)
-    found: dict[str, dict[str, list[float]]] = {}
+    microseconds: dict[str, dict[str, list[float]]] = {}
     async with grpc.aio.insecure_channel(bare.address) as channel, AsyncJobClient(bare.address) as client:
         for what, sides in _measures(JobServiceStub(channel), client, job_id).items():
-            found[what] = {side: [] for side in sides}
-            for one in sides.values():
-                await one(WARM)
+            microseconds[what] = {side: [] for side in sides}
+            for call in sides.values():
+                await call(WARM)
             for _ in range(rounds):
-                for side, one in sides.items():
+                for side, call in sides.items():
                     began = time.process_time()
-                    await one(COUNTS[what])
-                    found[what][side].append(1_000_000 * (time.process_time() - began) / COUNTS[what])
+                    await call(COUNTS[what])
+                    microseconds[what][side].append(1_000_000 * (time.process_time() - began) / COUNTS[what])
     await bare.flow(on=False)
     for target in (ours, bare):
         await target.close()
-    return found
+    return microseconds
 
 
 async def _run(ours: tuple[str, int], bare: tuple[str, int], rounds: int) -> dict[str, dict[str, list[float]]]:
@@ -106,14 +106,14 @@ def measure(rounds: int, path: Path) -> str:
     with tempfile.TemporaryDirectory(prefix="jobledger-bench-") as name:
         folder = Path(name)
         with jobledger(folder, f"sqlite:///{folder}/bench.db") as ours, floor(folder) as bare:
-            found = asyncio.run(_run((ours.address, ours.pid), (bare.address, bare.pid), rounds))
-    write_json(path, about | {"microseconds": found})
+            measured = asyncio.run(_run((ours.address, ours.pid), (bare.address, bare.pid), rounds))
+    write_json(path, about | {"microseconds": measured})
     heads = ("CPU of the client in µs", "stub", "SDK", "ratio", "min to max")
-    return rows(heads, [_row(what, seen["stub"], seen["SDK"]) for what, seen in found.items()])
+    return rows(heads, [_row(what, seen["stub"], seen["SDK"]) for what, seen in measured.items()])
 
 
 def _row(what: str, stub: list[float], sdk: list[float]) -> tuple[str, ...]:
-    ratios = [one / other for one, other in zip(sdk, stub, strict=True)]
+    ratios = [ours / other for ours, other in zip(sdk, stub, strict=True)]
     middles = (f"{statistics.median(values):.0f}" for values in (stub, sdk))
     return (what, *middles, f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}")
 

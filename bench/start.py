@@ -67,22 +67,22 @@ def measure(rounds: int, path: Path) -> str:
     about = circumstances({"rounds": rounds})
     with tempfile.TemporaryDirectory(prefix="jobledger-bench-") as name:
         folder = Path(name)
-        starts: dict[str, Callable[[], Start]] = {one: partial(_imported, one) for one in IMPORTS}
+        starts: dict[str, Callable[[], Start]] = {module: partial(_imported, module) for module in IMPORTS}
         starts[SERVE] = lambda: _served(folder)
         for start in starts.values():
             start()  # compiles what is not compiled, and makes the database
-        found: dict[str, list[Start]] = {what: [] for what in starts}
+        measured: dict[str, list[Start]] = {what: [] for what in starts}
         for _ in range(rounds):
             for what, start in starts.items():
-                found[what].append(start())
-    write_json(path, about | {"starts": found})
+                measured[what].append(start())
+    write_json(path, about | {"starts": measured})
     beside = IMPORTS | {SERVE: AND_SQL}
     heads = ("what", "seconds", "CPU ms", "of", "ratio", "min to max", "MiB")
-    return rows(heads, [_row(what, found[what], beside[what], found[beside[what]]) for what in found])
+    return rows(heads, [_row(what, measured[what], beside[what], measured[beside[what]]) for what in measured])
 
 
 def _row(what: str, starts: list[Start], beside: str, floor: list[Start]) -> tuple[str, ...]:
-    ratios = [one.cpu / other.cpu for one, other in zip(starts, floor, strict=True)]
+    ratios = [start.cpu / other.cpu for start, other in zip(starts, floor, strict=True)]
     seconds, cpu, kib = (statistics.median(values) for values in zip(*starts, strict=True))
     spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
     ratio = f"{statistics.median(ratios):.2f}"

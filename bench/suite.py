@@ -116,12 +116,12 @@ class Suite:
         plan = self._plan
         for case in filter(plan.wants, CASES):
             bound = MAX_IN_FLIGHT.get(case, max(plan.in_flight))
-            for in_flight in (one for one in plan.in_flight if one <= bound):
-                one = self.once(case, in_flight)
+            for in_flight in (number for number in plan.in_flight if number <= bound):
+                measured = self.once(case, in_flight)
                 if in_flight == plan.in_flight[0]:
                     for side in SIDES:
-                        one(side, plan.warm)
-                yield self._pairs(case, in_flight, one)
+                        measured(side, plan.warm)
+                yield self._pairs(case, in_flight, measured)
 
     def watches(self) -> Iterator[Result]:
         """Measure fan-out."""
@@ -131,13 +131,13 @@ class Suite:
                 yield self._pairs(watch, streams, self.once(watch, streams))
                 self._load.do("close")
 
-    def _pairs(self, name: str, load: int, one: Callable[[str, float], dict[str, Any]]) -> Result:
+    def _pairs(self, name: str, load: int, measure: Callable[[str, float], dict[str, Any]]) -> Result:
         """Measure the floor and ours in turn."""
         seen: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
         began = time.monotonic()
         while len(seen["floor"]) < self._plan.rounds and time.monotonic() - began < self._plan.max_seconds:
             for side in SIDES:
-                seen[side].append(one(side, self._plan.seconds))
+                seen[side].append(measure(side, self._plan.seconds))
         bare, ours = seen["floor"], seen["jobledger"]
         ratios = [b["rate"] / a["rate"] for a, b in zip(bare, ours, strict=True)]
         cpu = [b["server_us"] / max(a["server_us"], 0.1) for a, b in zip(bare, ours, strict=True)]
@@ -158,8 +158,8 @@ class Suite:
             self._load.do("open", watch=name, streams=load)
             return lambda side, seconds: self._load.do("deliveries", side=side, seconds=seconds, warm=self._plan.warm)
         self._load.do("prepare", case=name, in_flight=load)
-        given = {"case": name, "in_flight": load, "generator": self._plan.generator}
-        return lambda side, seconds: self._load.do("calls", side=side, seconds=seconds, **given)
+        options = {"case": name, "in_flight": load, "generator": self._plan.generator}
+        return lambda side, seconds: self._load.do("calls", side=side, seconds=seconds, **options)
 
     def idle(self) -> dict[str, float]:
         """Return how many KiB each server holds for an idle watcher."""
@@ -175,7 +175,7 @@ class Suite:
 
 
 def _medians(rounds: list[dict[str, Any]]) -> dict[str, float]:
-    return {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
+    return {name: statistics.median(measured[name] for measured in rounds) for name in rounds[0]}
 
 
 @contextmanager

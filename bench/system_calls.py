@@ -34,7 +34,7 @@ def system_calls(name: str, load: int, seconds: float) -> str:
         raise StartError(f"the measure must be one of {', '.join((*CASES, *WATCHES))}; got {name!r}")
     if shutil.which("strace") is None:
         raise StartError("--system-calls needs strace")
-    found: dict[str, dict[str, float]] = {}
+    per_call: dict[str, dict[str, float]] = {}
     with TemporaryDirectory() as folder, running(Plan()) as suite:
         once = suite.once(name, load)
         for side in SIDES:
@@ -45,13 +45,13 @@ def system_calls(name: str, load: int, seconds: float) -> str:
                 time.sleep(ATTACHING)
                 calls = once(side, seconds)["calls"]
                 tracer.send_signal(signal.SIGINT)
-            found[side] = {name: count / calls for name, count in counted(summary.read_text()).items()}
-    return _table(f"{name}, {load} in flight", found)
+            per_call[side] = {name: count / calls for name, count in counted(summary.read_text()).items()}
+    return _table(f"{name}, {load} in flight", per_call)
 
 
-def _table(title: str, found: dict[str, dict[str, float]]) -> str:
-    names = sorted(set().union(*found.values()), key=lambda name: -found["jobledger"].get(name, 0))
-    shown = [name for name in names if max(found[side].get(name, 0) for side in SIDES) >= MIN_A_CALL]
-    lines = [(name, *(f"{found[side].get(name, 0):.2f}" for side in SIDES)) for name in shown]
-    total = ("all", *(f"{sum(found[side].values()):.1f}" for side in SIDES))
+def _table(title: str, per_call: dict[str, dict[str, float]]) -> str:
+    names = sorted(set().union(*per_call.values()), key=lambda name: -per_call["jobledger"].get(name, 0))
+    shown = [name for name in names if max(per_call[side].get(name, 0) for side in SIDES) >= MIN_A_CALL]
+    lines = [(name, *(f"{per_call[side].get(name, 0):.2f}" for side in SIDES)) for name in shown]
+    total = ("all", *(f"{sum(per_call[side].values()):.1f}" for side in SIDES))
     return f"System calls for one call of {title}\n" + rows(("name", *SIDES), [*lines, total])

@@ -54,8 +54,8 @@ class Target:
 
     async def load(self, path: str, reply: bytes, appended: int = 0) -> None:
         """Have the floor answer a method so, and append and sync so many bytes first."""
-        given = {"path": path, "reply": b64encode(reply).decode(), "append": appended}
-        await self.unary(f"/{STEERING}/Load")(json.dumps(given).encode())
+        options = {"path": path, "reply": b64encode(reply).decode(), "append": appended}
+        await self.unary(f"/{STEERING}/Load")(json.dumps(options).encode())
 
     async def flow(self, *, on: bool) -> None:
         """Start or stop the floor's streams."""

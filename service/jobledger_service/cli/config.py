@@ -33,14 +33,14 @@ class ConfigFormat(StrEnum):
 @takes_settings
 def config_command(
     context: typer.Context,
-    given: dict[str, Any],
+    flags: dict[str, Any],
     output: Annotated[ConfigFormat, typer.Option("--output", "-o", help="How to print them.")] = ConfigFormat.TABLE,
 ) -> None:
     """Print the settings that `serve` would use with the same flags and environment, and the source of each.
 
     Passwords are masked. Example: jobledger-server config --output env
     """
-    settings = settings_of(**given)
+    settings = settings_of(**flags)
     with exit_on_error():
         check_settings(settings)
     values = {name: masked(name, value) for name, value in asdict(settings).items()}

@@ -56,8 +56,8 @@ def as_text(health: api.SystemHealth) -> str:
         rows.append(("webhooks", f"{health.webhooks.pending:,} deliveries wait, the oldest for {age:,} s"))
     if health.webhooks.dead:
         rows.append(("webhooks", f"{health.webhooks.dead:,} deliveries are dead"))
-    rows += [("component", f"{one.name}: {one.problem or 'works'}") for one in health.components]
-    rows += [("replica", f"{one.name}, version {one.version}") for one in health.replicas]
+    rows += [("component", f"{component.name}: {component.problem or 'works'}") for component in health.components]
+    rows += [("replica", f"{replica.name}, version {replica.version}") for replica in health.replicas]
     return "\n".join([*lines, *(f"{name:12} {value}" for name, value in rows)])
 
 

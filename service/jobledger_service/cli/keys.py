@@ -192,9 +192,9 @@ def _print_new_key(made: api.CreateApiKeyResponse | api.RotateApiKeyResponse, ou
     typer.echo(f"{key.key_id}: {key.name}, {_roles(key)} of {key.owner}{serves}; the key is not shown again", err=True)
 
 
-def _print_table(found: Iterable[api.ApiKey]) -> None:
+def _print_table(keys_: Iterable[api.ApiKey]) -> None:
     typer.echo(_FORM % ("KEY ID", "OWNER", "ROLES", "CREATED", "LAST USED", "EXPIRES", "REVOKED", "NAME", "SERVES"))
-    for key in found:
+    for key in keys_:
         times = [_time(key, name) for name in ("create_time", "last_used_time", "expire_time", "revoke_time")]
         typer.echo(_FORM % (key.key_id, key.owner, _roles(key), *times, key.name, _served(key)))
 

@@ -43,7 +43,7 @@ def set_up(level: str, form: Literal["auto", "json", "pretty"]) -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *(one for one in shared if not isinstance(one, structlog.stdlib.ExtraAdder)),
+            *(processor for processor in shared if not isinstance(processor, structlog.stdlib.ExtraAdder)),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),

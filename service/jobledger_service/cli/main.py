@@ -40,8 +40,8 @@ class _Commands(Mapping[str, Any]):
 
 
 class _Group(TyperGroup):
-    def __init__(self, **given: Any) -> None:  # noqa: ANN401  typer's
-        super().__init__(**given)
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401  typer's
+        super().__init__(**options)
         self.commands = _Commands()  # type: ignore[assignment] # it is only read
 
 

@@ -49,13 +49,13 @@ def flag(setting: str) -> str:
 
 
 def takes_settings(command: Callable[..., Result]) -> Callable[..., Result]:
-    """Give a command a flag for every setting; its argument `given` has them by name, None for absent flags."""
-    own = [one for one in inspect.signature(command).parameters.values() if one.name != "given"]
+    """Give a command a flag for every setting; its argument `flags` has them by name, None for absent ones."""
+    others = [other for other in inspect.signature(command).parameters.values() if other.name != "flags"]
 
     def called(**arguments: Any) -> Result:  # noqa: ANN401  typer's
-        return command(given={name: arguments.pop(name) for name in SETTINGS}, **arguments)
+        return command(flags={name: arguments.pop(name) for name in SETTINGS}, **arguments)
 
-    flags = [
+    settings = [
         inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
@@ -64,7 +64,7 @@ def takes_settings(command: Callable[..., Result]) -> Callable[..., Result]:
         )
         for name in SETTINGS
     ]
-    called.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined] # typer reads it
+    called.__signature__ = inspect.Signature([*others, *settings])  # type: ignore[attr-defined] # typer reads it
     called.__doc__ = command.__doc__
     return called
 
@@ -75,11 +75,11 @@ def _flag_type(name: str) -> Any:  # noqa: ANN401  a type
     return kind | None if kind in (bool, float, int) and not is_span(name) else str | None
 
 
-def settings_of(**given: Any) -> Settings:  # noqa: ANN401  the settings check their values
+def settings_of(**flags: Any) -> Settings:  # noqa: ANN401  the settings check their values
     """Return the settings: flags, else the environment; exit when a value is invalid."""
     refuse_unknown_names()
     try:
-        return read_settings(given)
+        return read_settings(flags)
     except InvalidSettingsError as error:
         for name, given_value, rule in error.problems:
             value = repr(masked(name, given_value))

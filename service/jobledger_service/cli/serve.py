@@ -18,12 +18,12 @@ cli = typer.Typer(rich_markup_mode=None)
 
 @cli.command("serve")
 @takes_settings
-def serve_command(given: dict[str, Any]) -> None:
+def serve_command(flags: dict[str, Any]) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain.
 
     Example: jobledger-server serve --database sqlite:///jobledger.db --listen 127.0.0.1:7070
     """
-    settings = settings_of(**given)
+    settings = settings_of(**flags)
     logs.set_up(settings.log_level, settings.log_format)
     with exit_on_error():
         check_settings(settings)

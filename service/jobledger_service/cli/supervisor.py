@@ -49,8 +49,8 @@ class Supervisor:
         return self._worst
 
     async def _announce(self, ready: Callable[[], None]) -> None:
-        for one in self._ready:
-            await one.wait()
+        for is_ready in self._ready:
+            await is_ready.wait()
         ready()
 
     async def _keep(self, number: int) -> None:
@@ -97,8 +97,8 @@ def reserved(host: str, port: int) -> Iterator[int]:
 
 def _own(settings: Settings, number: int) -> dict[str, str]:
     """Return the differences between the processes: each has ports of its own for metrics and admins."""
-    given = {"JOBLEDGER_METRICS_LISTEN": settings.metrics_listen, "JOBLEDGER_ADMIN_LISTEN": settings.admin_listen}
-    return {name: _next(address, number) for name, address in given.items() if address}
+    addresses = {"JOBLEDGER_METRICS_LISTEN": settings.metrics_listen, "JOBLEDGER_ADMIN_LISTEN": settings.admin_listen}
+    return {name: _next(address, number) for name, address in addresses.items() if address}
 
 
 def _next(address: str, number: int) -> str:
@@ -111,9 +111,9 @@ async def supervise(settings: Settings, ready: Callable[[str], None]) -> int:
     host, _, port = settings.listen.rpartition(":")
     with reserved(host, int(port)) as shared:
         address = f"{host}:{shared}"
-        given = asdict(settings) | {"listen": address, "processes": 1, "shared_port": True}
+        values = asdict(settings) | {"listen": address, "processes": 1, "shared_port": True}
         environment = os.environ | {
-            f"{PREFIX}{name.upper()}": str(value) for name, value in given.items() if value is not None
+            f"{PREFIX}{name.upper()}": str(value) for name, value in values.items() if value is not None
         }
         supervisor = Supervisor([environment | _own(settings, number) for number in range(settings.processes)])
         loop = asyncio.get_running_loop()

@@ -12,26 +12,26 @@ from sqlalchemy.engine.interfaces import Dialect as Driver
 Found = TypeVar("Found")
 
 
-def execute(connection: Connection, sql: str, given: Any) -> None:  # noqa: ANN401  what the driver takes
+def execute(connection: Connection, sql: str, parameters: Any) -> None:  # noqa: ANN401  what the driver takes
     """Carry out a statement of the driver; raises SQLAlchemy's errors."""
-    _run(connection, sql, given, _nothing)
+    _run(connection, sql, parameters, _nothing)
 
 
-def rows(connection: Connection, sql: str, given: Any) -> list[Any]:  # noqa: ANN401  as above
+def rows(connection: Connection, sql: str, parameters: Any) -> list[Any]:  # noqa: ANN401  as above
     """Carry out a statement of the driver and return all rows, as tuples; raises SQLAlchemy's errors."""
-    return _run(connection, sql, given, _fetch_all)
+    return _run(connection, sql, parameters, _fetch_all)
 
 
-def _run(connection: Connection, sql: str, given: Any, fetch: Callable[[Any], Found]) -> Found:  # noqa: ANN401  as above
+def _run(connection: Connection, sql: str, parameters: Any, fetch: Callable[[Any], Found]) -> Found:  # noqa: ANN401  as above
     """Return what `fetch` makes of the cursor. An engine to which somebody listens carries the statement out itself."""
     if connection._has_events or connection.engine._has_events:  # noqa: SLF001  no public name, and asked for each
-        return fetch(connection.exec_driver_sql(sql, given))
+        return fetch(connection.exec_driver_sql(sql, parameters))
     cursor = connection.connection.cursor()
     try:
-        cursor.execute(sql, given)
+        cursor.execute(sql, parameters)
         return fetch(cursor)
     except Exception as error:  # noqa: BLE001  SQLAlchemy says what it means, and drops lost connections
-        connection._handle_dbapi_exception(error, sql, given, cursor, None)  # noqa: SLF001
+        connection._handle_dbapi_exception(error, sql, parameters, cursor, None)  # noqa: SLF001
 
 
 def _nothing(_cursor: object) -> list[Any]:
@@ -39,8 +39,8 @@ def _nothing(_cursor: object) -> list[Any]:
 
 
 def _fetch_all(cursor: Any) -> list[Any]:  # noqa: ANN401  the driver's
-    found: list[Any] = cursor.fetchall()
-    return found
+    fetched: list[Any] = cursor.fetchall()
+    return fetched
 
 
 class _Compiled(NamedTuple):
@@ -69,10 +69,10 @@ class DriverStatement:
     def fetch(self, connection: Connection, parameters: Mapping[str, Any], fetch: Callable[[Any], Found]) -> Found:
         """Carry it out and return what `fetch` makes of the cursor, whose rows are tuples."""
         sql, order, constants = self._compiled or self._compile(connection.dialect)
-        given: Any = {**constants, **parameters}
+        values: Any = {**constants, **parameters}
         if order is not None:
-            given = tuple([given[name] for name in order])
-        return _run(connection, sql, given, fetch)
+            values = tuple([values[name] for name in order])
+        return _run(connection, sql, values, fetch)
 
     def _compile(self, driver: Driver) -> _Compiled:
         made: Any = self._statement.compile(dialect=driver)

@@ -85,8 +85,8 @@ class History:
         """
         [(position, term)] = rows(connection, _PLACE, ())
         self.compare(connection, position, term, floor)
-        found: int = position
-        return found
+        newest: int = position
+        return newest
 
     def compare(self, connection: Connection, position: int, term: int, floor: int) -> None:
         """Do the same for a transaction that has read the ledger's position and present term itself."""
@@ -123,7 +123,7 @@ class History:
     def _adopt(self, connection: Connection, position: int, floor: int) -> None:
         """Compare a transaction's snapshot with all that was seen, and remember it if it is newer."""
         [(epoch, start)] = rows(connection, self._state, ())
-        found = _Seen(epoch, start, Terms((first, term) for first, term in rows(connection, _TERMS, ())))
+        state = _Seen(epoch, start, Terms((first, term) for first, term in rows(connection, _TERMS, ())))
         with self._lock:
             seen = self._seen
             if seen.epoch not in ("", epoch):
@@ -132,16 +132,16 @@ class History:
             # it may have fallen since this transaction began
             floor = min(floor, self.position)
             loss = None
-            if not _contains(found.terms, position, seen.terms.point(floor)):
+            if not _contains(state.terms, position, seen.terms.point(floor)):
                 if start == seen.start:
                     self._refuse("it lacks what this server has seen of it")
-                kept = found.terms.last_common(seen.terms, min(position, self.position))
+                kept = state.terms.last_common(seen.terms, min(position, self.position))
                 loss = Loss(kept, self.position - kept)
             # another thread may have found a newer term since this transaction began
-            if not seen.epoch or loss is not None or found.terms.current >= seen.terms.current:
-                self._remember(found, position, loss)
+            if not seen.epoch or loss is not None or state.terms.current >= seen.terms.current:
+                self._remember(state, position, loss)
 
-    def _remember(self, found: _Seen, position: int, loss: Loss | None) -> None:
+    def _remember(self, state: _Seen, position: int, loss: Loss | None) -> None:
         self.is_stale = False
         if loss is None:
             self.position = max(self.position, position)
@@ -155,8 +155,8 @@ class History:
                 last_kept=loss.kept,
                 now_at=position,
             )
-        self.on_change(found.terms, loss)
-        self._seen = found
+        self.on_change(state.terms, loss)
+        self._seen = state
 
     def _refuse(self, why: str) -> None:
         self.is_stale = True

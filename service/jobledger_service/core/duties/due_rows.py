@@ -100,4 +100,4 @@ def leases(kernel: Kernel, delay: int) -> Duty:
 
 async def _do_steps(*due: DueRows[Any]) -> bool:
     """Do a step of each; return whether there may be more."""
-    return any([await one.do_step() for one in due])
+    return any([await rows.do_step() for rows in due])

@@ -81,9 +81,9 @@ class ServiceJobs:
             return
         owner, kind = queue
         claimed = await self._kernel.claims.claim_now(commands.ClaimChunks(owner, (kind,), capacity, self._claim))
-        for one in claimed or ():
+        for chunk in claimed or ():
             turn = Turn(queue)
-            task = asyncio.create_task(self._work_chunk(one, turn), name=f"{kind} {one.job.spec.job_id}")
+            task = asyncio.create_task(self._work_chunk(chunk, turn), name=f"{kind} {chunk.job.spec.job_id}")
             self._running[task] = turn
             self._last_turns[owner] = max(self._last_turns.values()) + 1
             task.add_done_callback(self._done)
@@ -154,8 +154,8 @@ def turns_that_end(turns: Sequence[Turn], count: int) -> list[Turn]:
     held = Counter(turn.queue[0] for turn in turns if not turn.is_over)
     ending: list[Turn] = []
     for _ in range(count - sum(turn.is_over for turn in turns)):
-        left = (turn for turn in turns if not turn.is_over and turn not in ending)
-        turn = max(left, key=lambda turn: held[turn.queue[0]], default=None)
+        lasting = (turn for turn in turns if not turn.is_over and turn not in ending)
+        turn = max(lasting, key=lambda turn: held[turn.queue[0]], default=None)
         if turn is None:
             break
         held[turn.queue[0]] -= 1

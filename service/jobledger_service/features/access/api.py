@@ -170,7 +170,7 @@ class KeyCalls(MsgStruct, frozen=True):
             now, show_ended = self.clock(), request.show_ended
             page, last = self.store.list_keys(request.owner, now, after, limit, show_ended=show_ended)
             shown = [api_key(key) for key in page]
-            if (count := fitting(one.ByteSize() for one in shown)) < len(shown):
+            if (count := fitting(message.ByteSize() for message in shown)) < len(shown):
                 last = page[count - 1].create_time, page[count - 1].key_id
             token = "" if last is None else self.tokens.encode(mark, *last)
             return api.ListApiKeysResponse(api_keys=shown[:count], next_page_token=token).SerializeToString()

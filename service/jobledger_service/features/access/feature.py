@@ -46,8 +46,8 @@ def access(kernel: Kernel) -> Feature:
         """Record when keys were last used, in steps. What a crash takes away is lost."""
         used = sorted(keyring.pop_used().items())
         for begin in range(0, len(used), ROWS_PER_STEP):
-            some = dict(used[begin : begin + ROWS_PER_STEP])
-            await kernel.committer.run_on_writer(partial(store.record_last_used, some), len(some))
+            step = dict(used[begin : begin + ROWS_PER_STEP])
+            await kernel.committer.run_on_writer(partial(store.record_last_used, step), len(step))
         return False
 
     run_write, run_read = kernel.committer.run_on_writer, partial(kernel.readers.for_owner, OPERATORS)

@@ -56,27 +56,27 @@ class SqlKeyStore:
         place = (api_keys.c.create_time, api_keys.c.key_id)
         begin = [tuple_(*place) > tuple_(*after)] if after else []
         in_order = select(*COLUMNS).where(*begin).order_by(*place)
-        wanted = in_order.limit(limit + 1)
+        page = in_order.limit(limit + 1)
         if owner:
-            wanted = wanted.where(api_keys.c.owner == owner)
+            page = page.where(api_keys.c.owner == owner)
         if not show_ended:
             lives = api_keys.c.expire_time.is_(None) | (api_keys.c.expire_time > now)
-            wanted = wanted.where(api_keys.c.revoke_time.is_(None), lives)
+            page = page.where(api_keys.c.revoke_time.is_(None), lives)
         with self._database.read() as connection:
             last = connection.execute(in_order.with_only_columns(*place).offset(self._max_look - 1).limit(1)).first()
             if last is not None:
-                wanted = wanted.where(tuple_(*place) <= tuple_(*last))
-            found = [_key_of(row) for row in connection.execute(wanted)]
-        if len(found) > limit:
-            del found[limit:]
-            return found, (found[-1].create_time, found[-1].key_id)
-        return found, None if last is None else (last.create_time, last.key_id)
+                page = page.where(tuple_(*place) <= tuple_(*last))
+            keys = [_key_of(row) for row in connection.execute(page)]
+        if len(keys) > limit:
+            del keys[limit:]
+            return keys, (keys[-1].create_time, keys[-1].key_id)
+        return keys, None if last is None else (last.create_time, last.key_id)
 
     def changes(self, since: int) -> KeyChanges:
         """Return the keys created or changed from this change on, each with the number of its last change."""
-        wanted = select(*COLUMNS, api_keys.c.change).where(api_keys.c.change >= since).order_by(api_keys.c.change)
+        changed = select(*COLUMNS, api_keys.c.change).where(api_keys.c.change >= since).order_by(api_keys.c.change)
         with self._database.read() as connection:
-            return [(row.change, _key_of(row[:-1])) for row in connection.execute(wanted)]
+            return [(row.change, _key_of(row[:-1])) for row in connection.execute(changed)]
 
     def record_last_used(self, used: dict[str, int]) -> None:
         """Record when keys were last used."""

@@ -55,7 +55,7 @@ class ArtifactsStep(RunStep, MsgStruct, frozen=True):
         elif not self.walk.failed:
             complete(work, job, chunk)
         else:
-            may_pass = any(one.may_pass for one in self.walk.failures)
+            may_pass = any(failure.may_pass for failure in self.walk.failures)
             failure = rules.Failure(_error(self.walk), self.jitter_sample, not_retryable=not may_pass)
             work.apply(rules.fail(job, chunk, rules.NOTHING_NEW, failure, work.chunks(job), work.now))
         return StepOutcome.ENDED
@@ -66,9 +66,9 @@ def _with_failures(run: RunState, index: int, walk: Walk, *, reported: bool) -> 
     counts: dict[str, int] = {**run.counts, f"failed.{index}": walk.failed}
     if not reported:
         return replace(run, counts=counts)
-    others = [one for one in run.reported if one["chunk"] != str(index)]
-    own = [{"chunk": str(index), "uri": one.uri, "message": one.message} for one in walk.failures]
-    return replace(run, counts=counts, reported=tuple([*others, *own][:MAX_REPORTED]))
+    others = [failure for failure in run.reported if failure["chunk"] != str(index)]
+    of_chunk = [{"chunk": str(index), "uri": failure.uri, "message": failure.message} for failure in walk.failures]
+    return replace(run, counts=counts, reported=tuple([*others, *of_chunk][:MAX_REPORTED]))
 
 
 def _counts(run: RunState) -> Mapping[str, int]:
@@ -78,7 +78,7 @@ def _counts(run: RunState) -> Mapping[str, int]:
 
 def _report(run: RunState, *, whole: bool) -> Mapping[str, object]:
     """Return the report: there may be many steps, so failures are reported once an attempt."""
-    failures = [{"uri": one["uri"], "message": one["message"]} for one in run.reported]
+    failures = [{"uri": failure["uri"], "message": failure["message"]} for failure in run.reported]
     return {**_counts(run), "failures": failures} if whole else _counts(run)
 
 

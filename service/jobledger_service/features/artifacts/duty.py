@@ -51,8 +51,8 @@ class ArtifactDeletions:
                 listed = await kernel.readers.for_server(self._store.named, job, walk.again[:URIS_PER_STEP])
             else:
                 listed, place = await kernel.readers.for_server(self._store.listed, job, place, URIS_PER_STEP)
-            became = await asyncio.gather(*(self._delete(claimed, *one) for one in listed))
-            walk = walk.after(place, again, [one for one in became if isinstance(one, FailedDeletion)])
+            became = await asyncio.gather(*(self._delete(claimed, *artifact) for artifact in listed))
+            walk = walk.after(place, again, [result for result in became if isinstance(result, FailedDeletion)])
             step = ArtifactsStep(
                 step_lease=StepLease(claimed.lease, cursor, LEASE, encoded_struct),
                 deleted=became.count(True),

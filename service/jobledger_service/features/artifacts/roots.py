@@ -12,7 +12,7 @@ def roots_of(settings: Settings) -> Roots:
     Raises InvalidSettingError for an invalid root or one without a driver, and, with keys, for one that owners share.
     """
     try:
-        roots = Roots([parse_root(one) for one in settings.artifact_roots.split()])
+        roots = Roots([parse_root(text) for text in settings.artifact_roots.split()])
         for root in roots.all:
             check_driver(root)
         if settings.auth == "keys" and not settings.artifact_roots_shared_by_all_owners:

@@ -68,7 +68,7 @@ class Prefix(MsgStruct, frozen=True):
     @property
     def where(self) -> str:
         """The prefix as a URL."""
-        return f"{self.scheme}://{self.authority}/" + "".join(f"{one}/" for one in self.segments)
+        return f"{self.scheme}://{self.authority}/" + "".join(f"{segment}/" for segment in self.segments)
 
     def below(self, uri: str, owner: str) -> tuple[str, ...]:
         """Return the segments of an owner's URI below this prefix, none when it is not below."""
@@ -80,7 +80,7 @@ class Prefix(MsgStruct, frozen=True):
 
     def of(self, owner: str) -> tuple[str, ...]:
         """Return the segments with {owner} replaced by an owner's name."""
-        return tuple(owner if one == OWNER_SEGMENT else one for one in self.segments)
+        return tuple(owner if segment == OWNER_SEGMENT else segment for segment in self.segments)
 
 
 class Root(Prefix, frozen=True):
@@ -112,7 +112,7 @@ class Root(Prefix, frozen=True):
             return False
         if self.owner_depth == other.owner_depth:
             return False
-        return all(_may_be_one(one, two) for one, two in zip(self.segments, other.segments, strict=False))
+        return all(_may_be_equal(mine, theirs) for mine, theirs in zip(self.segments, other.segments, strict=False))
 
 
 class Roots(MsgStruct, frozen=True):
@@ -135,11 +135,11 @@ class Roots(MsgStruct, frozen=True):
                     f"directory with the segment {OWNER_SEGMENT}, like {root.where}{OWNER_SEGMENT}/, or set "
                     "--artifact-roots-shared-by-all-owners"
                 )
-        for one, two in combinations(self.all, 2):
-            if one.overlaps(two):
+        for root, other in combinations(self.all, 2):
+            if root.overlaps(other):
                 raise InvalidRootError(
-                    f"{one.where!r} and {two.where!r} overlap: the directory of one owner under the first may be that "
-                    f"of another under the second; put {OWNER_SEGMENT} at the same place in both"
+                    f"{root.where!r} and {other.where!r} overlap: the directory of one owner under the first may be "
+                    f"that of another under the second; put {OWNER_SEGMENT} at the same place in both"
                 )
 
 
@@ -157,9 +157,9 @@ def parse_root(text: str) -> Root:
     return Root(where.scheme, where.authority, where.segments, prefix)
 
 
-def _may_be_one(one: str, two: str) -> bool:
+def _may_be_equal(segment: str, other: str) -> bool:
     """Whether two segments of roots may be equal for some owners."""
-    return one == two or OWNER_SEGMENT in (one, two)
+    return segment == other or OWNER_SEGMENT in (segment, other)
 
 
 def _prefix(text: str) -> Prefix:
@@ -173,7 +173,7 @@ def _prefix(text: str) -> Prefix:
         )
     if scheme != FILE and not authority:
         raise InvalidRootError(f"value {text!r} must name a bucket, like {scheme}://BUCKET/PREFIX/")
-    braced = [one for one in (authority, *segments) if "{" in one or "}" in one]
+    braced = [part for part in (authority, *segments) if "{" in part or "}" in part]
     if braced and (braced != [OWNER_SEGMENT] or authority in braced):
         raise InvalidRootError(
             f"{text!r} has braces in {braced[0]!r}: one whole segment of the path may be {OWNER_SEGMENT}, "
@@ -184,23 +184,23 @@ def _prefix(text: str) -> Prefix:
 
 def _parts(uri: str, *, directory: bool = False) -> tuple[str, str, tuple[str, ...]] | None:
     """Return scheme, authority and segments; None for a URI with several readings, or with none."""
-    found = None if _NEVER.search(uri) else _FORM.fullmatch(uri)
-    if found is None:
+    match = None if _NEVER.search(uri) else _FORM.fullmatch(uri)
+    if match is None:
         return None
-    scheme, authority, path = found.groups()
+    scheme, authority, path = match.groups()
     if directory:
         path = path.removesuffix("/")
-    segments = tuple(_segment(scheme, one) for one in path.split("/")) if path or not directory else ()
-    if any(one is None for one in segments):
+    segments = tuple(_segment(scheme, part) for part in path.split("/")) if path or not directory else ()
+    if any(segment is None for segment in segments):
         return None
-    return scheme, authority, tuple(one for one in segments if one is not None)
+    return scheme, authority, tuple(segment for segment in segments if segment is not None)
 
 
 def _segment(scheme: str, written: str) -> str | None:
     """Return a segment as the file system has it; None for one that is not plain."""
     try:
-        one = unquote(written, errors="strict") if scheme == FILE else written
-        one.encode()
+        text = unquote(written, errors="strict") if scheme == FILE else written
+        text.encode()
     except UnicodeError:
         return None
-    return None if one in ("", ".", "..") or _NOT_IN_SEGMENT.search(one) else one
+    return None if text in ("", ".", "..") or _NOT_IN_SEGMENT.search(text) else text

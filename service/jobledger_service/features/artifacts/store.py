@@ -26,24 +26,24 @@ class DeletedArtifacts:
 
     def listed(self, job: DeletedJob, place: Place, limit: int) -> tuple[list[Listed], Place]:
         """Return at most `limit` artifacts from a place on, of as many versions, and the place after them."""
-        found: list[Listed] = []
+        listed: list[Listed] = []
         size = 0
         with self._database.read() as connection:
             for _ in range(limit):
-                if len(found) == limit or size >= MAX_READ_BYTES:
+                if len(listed) == limit or size >= MAX_READ_BYTES:
                     break
                 read = last_version(connection, job.key, job.uid, place[0])
                 if read is None:
-                    return found, (job.chunk_count, 0)
+                    return listed, (job.chunk_count, 0)
                 index, content = read
                 size += len(content)
                 uris = _uris(content)
                 first = place[1] if index == place[0] else 0
-                part = uris[first : first + limit - len(found)]
-                found += (((index, first + n), uri) for n, uri in enumerate(part))
+                part = uris[first : first + limit - len(listed)]
+                listed += (((index, first + n), uri) for n, uri in enumerate(part))
                 end = first + len(part)
                 place = (index, end) if end < len(uris) else (index + 1, 0)
-        return found, place
+        return listed, place
 
     def named(self, job: DeletedJob, places: Iterable[Place]) -> list[Listed]:
         """Return the artifacts at some places."""
@@ -63,6 +63,6 @@ class DeletedArtifacts:
 
 def _uris(content: str) -> Sequence[str | None]:
     try:
-        return [one.uri for one in artifacts_of(content).values()]
+        return [artifact.uri for artifact in artifacts_of(content).values()]
     except (ValueError, TypeError, AttributeError):
         return [None]

@@ -50,7 +50,7 @@ class Walk(MsgStruct, frozen=True):
     @property
     def cursor(self) -> RunCursor:
         """The form in which the next attempt finds it."""
-        places = (*self.again, *(one.place for one in self.failures))
+        places = (*self.again, *(failure.place for failure in self.failures))
         return (*self.place, self.given_up, *(number for place in places for number in place))
 
     @property
@@ -61,11 +61,11 @@ class Walk(MsgStruct, frozen=True):
     @property
     def is_stopped(self) -> bool:
         """Whether so many failures may pass that the attempt should end here."""
-        return sum(one.may_pass for one in self.failures) >= MAX_PASSING
+        return sum(failure.may_pass for failure in self.failures) >= MAX_PASSING
 
     def after(self, place: Place, again: tuple[Place, ...], failed: list[FailedDeletion]) -> "Walk":
         """Return the walk after a step; of too many failures those are kept that may pass."""
-        failures = sorted((*self.failures, *failed), key=lambda one: not one.may_pass)
+        failures = sorted((*self.failures, *failed), key=lambda failure: not failure.may_pass)
         beyond = max(0, len(failures) - MAX_AGAIN)
         return replace(
             self, place=place, again=again, given_up=self.given_up + beyond, failures=tuple(failures[:MAX_AGAIN])

@@ -36,20 +36,20 @@ class BulkCalls(MsgStruct, frozen=True):
 
     async def run(self, request: read.Request, caller: Caller) -> bytes:
         """Preview the matching jobs and start the run, unless there is nothing to do."""
-        one, response = read.parse_request(request, caller), read.RESPONSES[type(request)]()
-        preview = self._named(one) if one.filter is None else self._matching(one.filter)
+        order, response = read.parse_request(request, caller), read.RESPONSES[type(request)]()
+        preview = self._named(order) if order.filter is None else self._matching(order.filter)
         response.matched_count, response.matched_is_lower_bound, sample = await preview
         named = ((job.job_id, job) for job in sample[:SAMPLE_SIZE])
         shown, _ = encode_each(named, status, self.kernel.unreadable, "a sample of jobs")
         response.sample.extend(shown)
         exact = None if response.matched_is_lower_bound else response.matched_count
-        return reply_with(response, None if request.dry_run else await self._begin(one, caller, exact))
+        return reply_with(response, None if request.dry_run else await self._begin(order, caller, exact))
 
     CancelJobs = RetryJobs = DeleteJobs = UpdateJobs = run
 
-    async def _begin(self, one: read.BulkRequest, caller: Caller, exact: int | None) -> bytes | None:
+    async def _begin(self, order: read.BulkRequest, caller: Caller, exact: int | None) -> bytes | None:
         """Return the run, None when no job matches: then that of an earlier attempt of the request, if any."""
-        run = read.run(one, caller, exact, self.kernel.new_id)
+        run = read.run(order, caller, exact, self.kernel.new_id)
         if exact == 0:
             return await self.kernel.committer.submit(
                 FindCreated(caller.owner, run.request_id, run.new.spec.fingerprint)
@@ -57,23 +57,23 @@ class BulkCalls(MsgStruct, frozen=True):
         job, _ = await self.kernel.committer.submit(run)
         return job
 
-    async def _matching(self, wanted: JobFilter) -> tuple[int, bool, Sequence[JobRead]]:
+    async def _matching(self, filter_: JobFilter) -> tuple[int, bool, Sequence[JobRead]]:
         """Return the number of matching jobs, whether there may be more, and some of them."""
-        listing = Listing(wanted, ascending=True, limit=SAMPLE_SIZE, view=View.STATUS)
+        listing = Listing(filter_, ascending=True, limit=SAMPLE_SIZE, view=View.STATUS)
         page = await self.kernel.queries.list_jobs(listing, "", _as_read)
-        found = list(page.jobs)
+        sample = list(page.jobs)
         for _ in range(MAX_SAMPLE_PAGES):
-            if len(found) >= SAMPLE_SIZE or not page.next_page_token:
+            if len(sample) >= SAMPLE_SIZE or not page.next_page_token:
                 break
             page = await self.kernel.queries.list_jobs(listing, page.next_page_token, _as_read)
-            found += page.jobs
-        return page.total, page.total_is_lower_bound, found
+            sample += page.jobs
+        return page.total, page.total_is_lower_bound, sample
 
-    async def _named(self, one: read.BulkRequest) -> tuple[int, bool, Sequence[JobRead]]:
+    async def _named(self, order: read.BulkRequest) -> tuple[int, bool, Sequence[JobRead]]:
         there: list[str] = []
-        for begin in range(0, len(one.job_ids), KEYS_PER_READ):
-            there += await self.kernel.queries.existing(one.owner, one.job_ids[begin : begin + KEYS_PER_READ])
-        read = await self.kernel.queries.jobs(one.owner, sorted(there)[:SAMPLE_SIZE], _as_read, View.STATUS)
+        for begin in range(0, len(order.job_ids), KEYS_PER_READ):
+            there += await self.kernel.queries.existing(order.owner, order.job_ids[begin : begin + KEYS_PER_READ])
+        read = await self.kernel.queries.jobs(order.owner, sorted(there)[:SAMPLE_SIZE], _as_read, View.STATUS)
         return len(there), False, list(read.jobs.values())
 
 

@@ -118,8 +118,8 @@ def _listing(order: BulkOrder, run: Job, after: PageKey | None, limit: int) -> L
     assert order.filter is not None  # noqa: S101  the caller has looked
     span = order.filter.create_time
     end = run.spec.create_time if span.end is None else min(span.end, run.spec.create_time)
-    wanted = replace(order.filter, create_time=TimeRange(span.start, end))
-    return Listing(wanted, ascending=True, after=after, limit=limit)
+    older = replace(order.filter, create_time=TimeRange(span.start, end))
+    return Listing(older, ascending=True, after=after, limit=limit)
 
 
 def _within(jobs: Iterable[JobRead | None]) -> int:

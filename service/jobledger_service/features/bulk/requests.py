@@ -74,10 +74,10 @@ def parse_request(request: Request, caller: Caller) -> BulkRequest:
     with Checks() as checks:
         request_id(checks, request.request_id)
         owner = owner_of(checks, request, caller)
-        found = _filter(checks, request, caller)
+        filter_ = _filter(checks, request, caller)
         checks.job_ids("job_ids", request.job_ids, MAX_JOB_IDS)
         _verb(checks, request, owner, caller.name, "")
-    return BulkRequest(request, owner, found, list(dict.fromkeys(request.job_ids)))
+    return BulkRequest(request, owner, filter_, list(dict.fromkeys(request.job_ids)))
 
 
 def _filter(checks: Checks, request: Request, caller: Caller) -> JobFilter | None:
@@ -89,16 +89,16 @@ def _filter(checks: Checks, request: Request, caller: Caller) -> JobFilter | Non
     if not request.HasField("filter"):
         checks.fault("filter", "is required unless job_ids is given")
         return None
-    found = filter_of(checks, request, caller)
-    if found == JobFilter(found.owner):
+    filter_ = filter_of(checks, request, caller)
+    if filter_ == JobFilter(filter_.owner):
         checks.fault(
             "filter", "must have a condition; to select all jobs, set create_time.end_time, for example to now"
         )
     for index, kind in enumerate(request.filter.kinds):
         checks.not_reserved(f"filter.kinds[{index}]", kind)
-    if found.include_service_jobs:
+    if filter_.include_service_jobs:
         checks.fault("filter.include_service_jobs", "must be false: a run never changes the service's own jobs")
-    return found
+    return filter_
 
 
 def _verb(checks: Checks, request: Request, owner: str, actor: str, run_id: str) -> ForJob:
@@ -126,12 +126,12 @@ def _with_origin(reason: str, origin: str) -> str:
     return f"{reason} ({origin})" if reason else origin
 
 
-def run(one: BulkRequest, caller: Caller, matched: int | None, new_id: Callable[[], str]) -> commands.CreateJob:
+def run(order: BulkRequest, caller: Caller, matched: int | None, new_id: Callable[[], str]) -> commands.CreateJob:
     """Return the command that starts a run; `matched` is its number of jobs, None when that is a lower bound."""
-    name = _NAMES[type(one.request)]
-    parts = [one.job_ids[begin : begin + IDS_PER_CHUNK] for begin in range(0, len(one.job_ids), IDS_PER_CHUNK)]
+    name = _NAMES[type(order.request)]
+    parts = [order.job_ids[begin : begin + IDS_PER_CHUNK] for begin in range(0, len(order.job_ids), IDS_PER_CHUNK)]
     # with the name of the method: equal bytes have different meanings for different methods
-    content = name.encode() + fingerprint(one.request, excluded=["request_id"])
+    content = name.encode() + fingerprint(order.request, excluded=["request_id"])
     spec = JobSpec(
         owner=caller.owner,
         job_id=new_id(),
@@ -143,14 +143,14 @@ def run(one: BulkRequest, caller: Caller, matched: int | None, new_id: Callable[
     new = NewJob(
         spec=spec,
         sizes=[len(part) for part in parts] or [0],
-        display_name=f"{name}: {len(one.job_ids):,} named" if parts else f"{name}: a filter",
+        display_name=f"{name}: {len(order.job_ids):,} named" if parts else f"{name}: a filter",
         labels={"jobledger.method": name},
     )
     inputs = Inputs(
-        _job_input(name, one.request, caller, matched),
+        _job_input(name, order.request, caller, matched),
         {index: encoded_struct({"job_ids": part}) for index, part in enumerate(parts)},
     )
-    return commands.CreateJob(new, caller.name, one.request.request_id, inputs)
+    return commands.CreateJob(new, caller.name, order.request.request_id, inputs)
 
 
 def _job_input(name: str, request: Request, caller: Caller, matched: int | None) -> bytes:
@@ -188,12 +188,12 @@ def order_of(claimed: ClaimedChunk) -> BulkOrder:
         raise ValueError(f"the input of job {spec.job_id!r} is not that of a run: {error}") from error
     with Checks() as checks:
         owner, job_ids = owner_of(checks, request, caller), named.get("job_ids", ())
-        wanted = None if job_ids else _filter(checks, request, caller)
+        filter_ = None if job_ids else _filter(checks, request, caller)
         verb = _verb(checks, request, owner, caller.name, spec.job_id)
     return BulkOrder(
         verb=verb,
         owner=owner,
-        filter=wanted,
+        filter=filter_,
         job_ids=job_ids,
         matched=int(content["matched"]) if "matched" in content else None,
         delete_artifacts=getattr(request, "delete_artifacts", False),

@@ -98,23 +98,23 @@ class Exports:
     def ExportJobs(self, request: export_pb2.ExportJobsRequest, caller: Caller) -> AsyncGenerator[Sequence[bytes]]:
         return self.open(*export(request, caller), request.resume_token)
 
-    async def open(self, wanted: JobFilter, lines: Lines, token: str) -> AsyncGenerator[Sequence[bytes]]:
+    async def open(self, filter_: JobFilter, lines: Lines, token: str) -> AsyncGenerator[Sequence[bytes]]:
         """Yield the export, or what of it comes after a token: pieces of whole lines, page by page.
 
         Raises PageTokenInvalid, HistoryLost, HistoryTrimmed, Draining, StoreUnavailable.
         """
-        mark = request_mark("export", wanted, lines.mark)
+        mark = request_mark("export", filter_, lines.mark)
         reached = _ExportProgress.parse(self.tokens, token, mark)
         head = b""
         if reached is None:
             losses = self._feed.losses
-            position, count = await self._run(wanted.owner, self.store.start_export, wanted)
+            position, count = await self._run(filter_.owner, self.store.start_export, filter_)
             self._feed.check_unbroken(losses)
             reached, head = _ExportProgress(self._feed.terms.point(position), count), lines.head
         more = True
         while more:
-            page = _Page(self, wanted, lines, mark, reached, head)
-            pieces = await self._run(wanted.owner, page.read)
+            page = _Page(self, filter_, lines, mark, reached, head)
+            pieces = await self._run(filter_.owner, page.read)
             reached, head, more = page.reached, b"", bool(pieces[-1].resume_token)
             written = [piece.SerializeToString() for piece in pieces]
             del page, pieces
@@ -134,7 +134,7 @@ class _Page(MsgStruct):
     """Reads and formats the jobs of one page, on the exporter's thread."""
 
     exports: Exports
-    wanted: JobFilter
+    filter: JobFilter
     lines: Lines
     mark: str
     reached: _ExportProgress
@@ -143,12 +143,12 @@ class _Page(MsgStruct):
     def read(self) -> list[ExportJobsResponse]:
         """Return the page in pieces, at least one: the last tells how far the page has come."""
         begun = self.reached
-        page = self.exports.store.export_page(self.wanted, begun.point.position, begun.place, JOBS_PER_PAGE)
+        page = self.exports.store.export_page(self.filter, begun.point.position, begun.place, JOBS_PER_PAGE)
         if not self.exports.store.history.includes(begun.point):
             raise HistoryLost
         pieces, written, size, reached = [], [self.data], len(self.data), begun
-        for one in page.shown:
-            line, broken = self._line(one)
+        for exported in page.shown:
+            line, broken = self._line(exported)
             if not line:
                 continue
             if size and size + len(line) > PIECE_BYTES:
@@ -158,27 +158,27 @@ class _Page(MsgStruct):
             written.append(line)
             size += len(line)
             unreadable = reached.unreadable + broken
-            reached = replace(reached, place=one.place, rows=reached.rows + 1, unreadable=unreadable)
+            reached = replace(reached, place=exported.place, rows=reached.rows + 1, unreadable=unreadable)
         looked_at = begun.looked_at + page.looked_at
         self.reached = replace(reached, place=page.through or reached.place, looked_at=looked_at)
         return [*pieces, self._piece(written, last=page.through is None)]
 
-    def _line(self, one: ExportedJob) -> tuple[bytes, bool]:
+    def _line(self, exported: ExportedJob) -> tuple[bytes, bool]:
         """Return the line of a job, nothing for one that is not wanted, and whether the job could not be shown."""
         try:
-            job = job_of(one)
-            return b"" if job is None or not self._is_wanted(one, job) else self.lines.of_job(job), False
+            job = job_of(exported)
+            return b"" if job is None or not self._is_wanted(exported, job) else self.lines.of_job(job), False
         except Exception as error:  # noqa: BLE001  whatever is wrong with one job is wrong with it alone
-            self.exports.unreadable.add("export", one.place.job_key, error)
-            return self.lines.of_unreadable(one.place, error), True
+            self.exports.unreadable.add("export", exported.place.job_key, error)
+            return self.lines.of_unreadable(exported.place, error), True
 
-    def _is_wanted(self, one: ExportedJob, job: Job) -> bool:
-        if one.event is None:  # the store found it by all of the filter but the words that it searches for
-            searched = self.wanted.search
+    def _is_wanted(self, exported: ExportedJob, job: Job) -> bool:
+        if exported.event is None:  # the store found it by all of the filter but the words that it searches for
+            searched = self.filter.search
             return not searched or match_prefixes(searched, filter_fields(job).words)
         # the job_id may have been reused: then the event is of another job, which has its own place
-        found = filter_fields(job)
-        return found.create_time == one.place.create_time and self.wanted.matches(found)
+        fields = filter_fields(job)
+        return fields.create_time == exported.place.create_time and self.filter.matches(fields)
 
     def _piece(self, written: Sequence[bytes], *, last: bool = False) -> ExportJobsResponse:
         reached = self.reached
@@ -192,16 +192,16 @@ class _Page(MsgStruct):
         )
 
 
-def job_of(one: ExportedJob) -> Job | None:
+def job_of(exported: ExportedJob) -> Job | None:
     """Return a job of a page as a message in view BASIC; None when its event is that of its deletion.
 
     Raises what is wrong with one that cannot be read.
     """
-    if one.error is not None:
-        raise one.error
-    if one.job:
-        return Job.FromString(one.job)
-    message = WatchJobResponse.FromString(whole(one.event)) if one.event else None
+    if exported.error is not None:
+        raise exported.error
+    if exported.job:
+        return Job.FromString(exported.job)
+    message = WatchJobResponse.FromString(whole(exported.event)) if exported.event else None
     return None if message is None or message.type == _DELETED else message.job
 
 
@@ -211,12 +211,12 @@ _FORMATS: Final = (export_pb2.EXPORT_FORMAT_CSV, export_pb2.EXPORT_FORMAT_JSON_L
 def export(request: export_pb2.ExportJobsRequest, caller: Caller) -> tuple[JobFilter, Lines]:
     """Return the filter and the format of ExportJobs."""
     with Checks() as checks:
-        wanted = filter_of(checks, request, caller)
+        filter_ = filter_of(checks, request, caller)
         if request.format not in _FORMATS:
-            given = f"value {request.format} must be" if request.format else "is required:"
-            checks.fault("format", f"{given} CSV or JSON_LINES")
+            problem = f"value {request.format} must be" if request.format else "is required:"
+            checks.fault("format", f"{problem} CSV or JSON_LINES")
         _check_columns(checks, request)
-    return wanted, lines_of(request.format, request.columns, request.label_columns)
+    return filter_, lines_of(request.format, request.columns, request.label_columns)
 
 
 def _check_columns(checks: Checks, request: export_pb2.ExportJobsRequest) -> None:

@@ -68,12 +68,12 @@ def _exported(scope: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
         value = reading(Job, field, job_pb2.Job.DESCRIPTOR, scope)
         if plain is WorkError:
             for inside in fields(WorkError):
-                yield f"{field.export}_{inside.name}", f"(one := {value}) and one.{inside.name}", inside.type
+                yield f"{field.export}_{inside.name}", f"(error := {value}) and error.{inside.name}", inside.type
         elif plain == tuple[StageTiming, ...]:
-            yield field.export, f"[timing(one) for one in {value}]", plain
+            yield field.export, f"[timing(stage) for stage in {value}]", plain
         elif get_origin(plain) is not None:  # a mapping
-            shown = "artifact(one)" if plain == Artifacts else "one"
-            yield field.export, f"{{name: {shown} for name, one in sorted({value}.items())}}", plain
+            shown = "artifact(value)" if plain == Artifacts else "value"
+            yield field.export, f"{{name: {shown} for name, value in sorted({value}.items())}}", plain
         elif field.export.endswith("_time"):
             times[field.export] = value
             yield field.export, f"when({value})", plain
@@ -146,13 +146,13 @@ class Lines(ABC):
 
     def of_job(self, job: job_pb2.Job) -> bytes:
         """Return a job in view BASIC, written."""
-        found = values(job)
-        return self._line([*[found[place] for place in self._places], *map(job.labels.get, self._labels)])
+        row = values(job)
+        return self._line([*[row[place] for place in self._places], *map(job.labels.get, self._labels)])
 
     def of_unreadable(self, place: ExportKey, error: Exception) -> bytes:
         """Return a line for a job that cannot be shown: its known fields, and the reason."""
-        found = unreadable_values(place, error)
-        return self._line([*[found[index] for index in self._places], *(None for _ in self._labels)])
+        row = unreadable_values(place, error)
+        return self._line([*[row[index] for index in self._places], *(None for _ in self._labels)])
 
     @abstractmethod
     def _line(self, values: list[Value]) -> bytes:

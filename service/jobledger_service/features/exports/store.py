@@ -111,63 +111,63 @@ class SqlExportStore:
         self._rows = select(*_SEGMENTS).select_from(WHOLE_JOBS).where(jobs.c.job_key.in_(database.dialect.keys()))
         self._around = _around(database.dialect)
 
-    def start_export(self, wanted: JobFilter) -> tuple[int, int]:
+    def start_export(self, filter_: JobFilter) -> tuple[int, int]:
         """Return the start of an export: the ledger's position, and the number of jobs to read."""
         with self._database.exports.read() as connection:
-            return position_of(connection), self._count(connection, wanted)
+            return position_of(connection), self._count(connection, filter_)
 
-    def _count(self, connection: Connection, wanted: JobFilter) -> int:
+    def _count(self, connection: Connection, filter_: JobFilter) -> int:
         """Return the number of jobs to read; when those of a span are many, all of the owner's."""
-        if wanted.create_time != TimeRange():
-            span = select(literal(1)).select_from(jobs).where(*_span(jobs, wanted.owner, *_bounds(wanted)))
+        if filter_.create_time != TimeRange():
+            span = select(literal(1)).select_from(jobs).where(*_span(jobs, filter_.owner, *_bounds(filter_)))
             counted = select(func.count()).select_from(span.limit(MAX_COUNTED + 1).subquery())
             if (count := int(connection.execute(counted).scalar_one())) <= MAX_COUNTED:
                 return count
         all_jobs = select(func.coalesce(func.sum(counts.c.jobs), 0)).where(
-            counts.c.owner == wanted.owner, counts_of_all
+            counts.c.owner == filter_.owner, counts_of_all
         )
         return int(connection.execute(all_jobs).scalar_one())
 
-    def export_page(self, wanted: JobFilter, position: int, after: ExportKey, limit: int) -> ExportPage:
+    def export_page(self, filter_: JobFilter, position: int, after: ExportKey, limit: int) -> ExportPage:
         """Return the jobs after a place as of a position; raises HistoryTrimmed when that is not known."""
         with self._database.exports.read() as connection:
             trimmed = connection.execute(_TRIMMED_TO).scalar_one()
             if trimmed > position:
                 raise HistoryTrimmed(trimmed, _TRIMMED)
-            found, more = self._candidates(connection, wanted, position, after, limit)
-            sources = self._sources(connection, found, position, trimmed)
-            some = _some_of(found, sources)
-            shown = self._shown(connection, some, sources)
-        through = some[-1].place if more or len(some) < len(found) else None
-        return ExportPage(shown, through, sum(one.exists for one in some))
+            candidates, more = self._candidates(connection, filter_, position, after, limit)
+            sources = self._sources(connection, candidates, position, trimmed)
+            page = _some_of(candidates, sources)
+            shown = self._shown(connection, page, sources)
+        through = page[-1].place if more or len(page) < len(candidates) else None
+        return ExportPage(shown, through, sum(candidate.exists for candidate in page))
 
     def _candidates(
-        self, connection: Connection, wanted: JobFilter, position: int, after: ExportKey, limit: int
+        self, connection: Connection, filter_: JobFilter, position: int, after: ExportKey, limit: int
     ) -> tuple[list[_Candidate], bool]:
         """Return the next jobs that exist, or were deleted since the position, and whether there are more."""
-        begin, end = _bounds(wanted)
+        begin, end = _bounds(filter_)
         after = max(after, begin)
-        dialect, tests = self._database.dialect, all_tests(wanted)
-        walk = _walk(wanted.owner, sorted(tests), dialect, position, after, end).limit(limit + 1)
-        found = {}
+        dialect, tests = self._database.dialect, all_tests(filter_)
+        walk = _walk(filter_.owner, sorted(tests), dialect, position, after, end).limit(limit + 1)
+        candidates = {}
         for create_time, key, changed, matches, size in connection.execute(walk, parameters(tests, dialect)):
             place = ExportKey(create_time, key)
-            found[place] = _Candidate(place, exists=True, changed=bool(changed), matches=bool(matches), size=size)
-        more = len(found) > limit
-        deleted = _deleted_jobs(wanted.owner, position, after, max(found) if more else end).limit(limit + 1)
+            candidates[place] = _Candidate(place, exists=True, changed=bool(changed), matches=bool(matches), size=size)
+        more = len(candidates) > limit
+        deleted = _deleted_jobs(filter_.owner, position, after, max(candidates) if more else end).limit(limit + 1)
         for place in (ExportKey(*row) for row in connection.execute(deleted)):
-            found.setdefault(place, _Candidate(place, exists=False, changed=True, matches=False, size=0))
-        return [found[place] for place in sorted(found)[:limit]], len(found) > limit
+            candidates.setdefault(place, _Candidate(place, exists=False, changed=True, matches=False, size=0))
+        return [candidates[place] for place in sorted(candidates)[:limit]], len(candidates) > limit
 
     def _sources(
-        self, connection: Connection, found: Sequence[_Candidate], position: int, trimmed: int
+        self, connection: Connection, candidates: Sequence[_Candidate], position: int, trimmed: int
     ) -> dict[str, _EventSource]:
         """Return, by key, where the changed jobs are shown as they were; those that were not there have none."""
-        changed = {one.place.job_key for one in found if one.changed}
+        changed = {candidate.place.job_key for candidate in candidates if candidate.changed}
         if not changed:
             return {}
-        wanted = {"keys": self._database.dialect.key_values(changed), "position": position}
-        around = connection.execute(self._around, wanted).all()
+        arguments = {"keys": self._database.dialect.key_values(changed), "position": position}
+        around = connection.execute(self._around, arguments).all()
         positions = [place for _, *places in around for place in places if place is not None]
         events_at = {row.position: row for row in connection.execute(_looked_up(positions))}
         sources = {}
@@ -182,20 +182,20 @@ class SqlExportStore:
         return sources
 
     def _shown(
-        self, connection: Connection, some: Sequence[_Candidate], sources: dict[str, _EventSource]
+        self, connection: Connection, page: Sequence[_Candidate], sources: dict[str, _EventSource]
     ) -> list[ExportedJob]:
-        unchanged = [one.place.job_key for one in some if one.matches and not one.changed]
-        found = connection.execute(self._rows, {"keys": self._database.dialect.key_values(unchanged)}).all()
-        rows = {row[0]: row[1:] for row in found}
-        changed = [one.place.job_key for one in some if one.changed]
+        unchanged = [candidate.place.job_key for candidate in page if candidate.matches and not candidate.changed]
+        segments = connection.execute(self._rows, {"keys": self._database.dialect.key_values(unchanged)}).all()
+        rows = {row[0]: row[1:] for row in segments}
+        changed = [candidate.place.job_key for candidate in page if candidate.changed]
         stored = _stored(connection, [sources[key] for key in changed if key in sources])
         shown = []
-        for one in some:
-            key = one.place.job_key
-            if one.changed and key in stored:
-                shown.append(ExportedJob(one.place, event=stored[key]))
-            elif not one.changed and key in rows:
-                shown.append(_unchanged(one.place, *rows[key]))
+        for candidate in page:
+            key = candidate.place.job_key
+            if candidate.changed and key in stored:
+                shown.append(ExportedJob(candidate.place, event=stored[key]))
+            elif not candidate.changed and key in rows:
+                shown.append(_unchanged(candidate.place, *rows[key]))
         return shown
 
 
@@ -211,17 +211,17 @@ def _unchanged(
 _TRIMMED: Final = "the history since the export began is not kept any more: begin the export again"
 
 
-def _bounds(wanted: JobFilter) -> tuple[ExportKey, ExportKey | None]:
+def _bounds(filter_: JobFilter) -> tuple[ExportKey, ExportKey | None]:
     """Return the places between which all jobs are that a filter can mean."""
-    end = wanted.create_time.end
-    return ExportKey(wanted.create_time.start or Micros(0), ""), None if end is None else ExportKey(end, "")
+    end = filter_.create_time.end
+    return ExportKey(filter_.create_time.start or Micros(0), ""), None if end is None else ExportKey(end, "")
 
 
 def _span(table: Table, owner: str, after: ExportKey, through: ExportKey | None) -> list[ColumnElement[bool]]:
     """Return the conditions of a walk from one place to another: whole places, by which an index is entered."""
     place = tuple_(table.c.create_time, table.c.job_key)
-    found = [table.c.owner == owner, place > tuple(after)]
-    return found if through is None else [*found, place <= tuple(through)]
+    conditions = [table.c.owner == owner, place > tuple(after)]
+    return conditions if through is None else [*conditions, place <= tuple(through)]
 
 
 def _walk(
@@ -256,8 +256,8 @@ def _deleted_jobs(owner: str, position: int, after: ExportKey, through: ExportKe
 
 def _around(dialect: Dialect) -> Select[Any]:
     """Return, for each of some jobs, its last event up to a position, and its first one after it."""
-    wanted = dialect.keys().subquery("wanted")
-    key = wanted.c[0]
+    keys = dialect.keys().subquery("wanted")
+    key = keys.c[0]
     of_job = events.c.job_key == key
     position: ColumnElement[int] = bindparam("position", type_=BigInteger)
     last = select(func.max(events.c.position)).where(of_job, events.c.position <= position)
@@ -275,15 +275,15 @@ def _looked_up(positions: Iterable[int]) -> Select[Any]:
     ).where(events.c.position.in_(positions))
 
 
-def _some_of(found: Sequence[_Candidate], sources: dict[str, _EventSource]) -> Sequence[_Candidate]:
+def _some_of(candidates: Sequence[_Candidate], sources: dict[str, _EventSource]) -> Sequence[_Candidate]:
     """Return the first candidates, as many as are taken at once: at least one, if there is one."""
     size = 0
-    for count, one in enumerate(found, 1):
-        source = sources.get(one.place.job_key)
-        size += one.size if not one.changed else source.size if source else 0
+    for count, candidate in enumerate(candidates, 1):
+        source = sources.get(candidate.place.job_key)
+        size += candidate.size if not candidate.changed else source.size if source else 0
         if size >= MAX_PAGE_BYTES:
-            return found[:count]
-    return found
+            return candidates[:count]
+    return candidates
 
 
 def _stored(connection: Connection, needed: Sequence[_EventSource]) -> dict[str, EventRow]:

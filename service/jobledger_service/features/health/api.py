@@ -22,26 +22,26 @@ from .rules import Status, Vitals
 _STATUSES: Final = {status: api.SystemStatus.Value(f"SYSTEM_STATUS_{status.name}") for status in Status}
 
 
-def system_health(found: Health, database_kind: str, start_time: Micros) -> api.SystemHealth:
+def system_health(health: Health, database_kind: str, start_time: Micros) -> api.SystemHealth:
     """Return the findings with the server's constants; `start_time` is in microseconds."""
-    vitals = found.vitals
+    vitals = health.vitals
     return api.SystemHealth(
-        status=_STATUSES[found.status],
-        reasons=[finding.reason for finding in found.findings],
-        check_time=timestamp(found.time),
+        status=_STATUSES[health.status],
+        reasons=[finding.reason for finding in health.findings],
+        check_time=timestamp(health.time),
         version=VERSION,
         start_time=timestamp(start_time),
-        database=_database(found, database_kind),
+        database=_database(health, database_kind),
         committer=_committer(vitals),
         feed=api.FeedHealth(position=vitals.feed_position, lag=vitals.feed_lag, watchers=vitals.watchers),
         active_workers=vitals.workers,
-        replicas=[api.Replica(name=one.name, version=one.version) for one in vitals.store.replicas]
+        replicas=[api.Replica(name=replica.name, version=replica.version) for replica in vitals.store.replicas]
         if vitals.store
         else (),
         webhooks=_webhooks(vitals),
         components=[
-            api.ComponentHealth(name=name, problem=one.problem, check_time=timestamp(one.check_time))
-            for name, one in vitals.components.items()
+            api.ComponentHealth(name=name, problem=component.problem, check_time=timestamp(component.check_time))
+            for name, component in vitals.components.items()
         ],
     )
 
@@ -58,9 +58,9 @@ def _seconds(value: float | None) -> Duration | None:
     return None if value is None else duration(round(value * MICROS))
 
 
-def _database(found: Health, kind: str) -> api.DatabaseHealth:
-    vitals, age = found.vitals, found.vitals.lost_age
-    lost_time = None if age is None else timestamp(Micros(found.time - round(age * MICROS)))
+def _database(health: Health, kind: str) -> api.DatabaseHealth:
+    vitals, age = health.vitals, health.vitals.lost_age
+    lost_time = None if age is None else timestamp(Micros(health.time - round(age * MICROS)))
     if vitals.store is None or vitals.latency is None:
         return api.DatabaseHealth(kind=kind, reachable=False, lost_positions=vitals.lost_positions, lost_time=lost_time)
     return api.DatabaseHealth(

@@ -88,8 +88,8 @@ class Finding(MsgStruct, frozen=True):
 
 def findings(vitals: Vitals, limits: Thresholds) -> list[Finding]:
     """Return the values past a threshold, the worst first."""
-    found = (*_of_database(vitals, limits), *_of_committer(vitals, limits), *_of_others(vitals, limits))
-    return sorted((Finding(*one) for one in found), key=lambda finding: -finding.status)
+    problems = (*_of_database(vitals, limits), *_of_committer(vitals, limits), *_of_others(vitals, limits))
+    return sorted((Finding(*problem) for problem in problems), key=lambda finding: -finding.status)
 
 
 def _of_database(vitals: Vitals, limits: Thresholds) -> Iterator[tuple[Status, str]]:

@@ -37,10 +37,10 @@ MAX_RETRIES: Final = 1_000_000
 MAX_ATTEMPTS: Final = 1_000
 
 
-def read_job(one: api.ImportedJob, owner: str, context: RequestContext, uid: bytes) -> JobImport:
+def read_job(message: api.ImportedJob, owner: str, context: RequestContext, uid: bytes) -> JobImport:
     """Return an imported job of an owner; raises InvalidField with the fields that are wrong."""
     now = context.clock()
-    job = one.job
+    job = message.job
     with Checks(context.schemes) as checks:
         if not job.job_id:
             checks.fault("job.job_id", "is required")
@@ -49,36 +49,36 @@ def read_job(one: api.ImportedJob, owner: str, context: RequestContext, uid: byt
         for name in ("validate_only", "unique_key", "on_conflict", "limited_labels"):
             if getattr(job, name):
                 checks.fault(f"job.{name}", "must be absent for an imported job")
-        checks.count("artifacts", len(one.artifacts), MAX_JOB_ARTIFACTS)
-        checks.count("chunks", len(one.chunks), MAX_CHUNKS)
-        new, inputs = new_job(checks, job, owner, job.job_id, uid, mark=fingerprint(one))
+        checks.count("artifacts", len(message.artifacts), MAX_JOB_ARTIFACTS)
+        checks.count("chunks", len(message.chunks), MAX_CHUNKS)
+        new, inputs = new_job(checks, job, owner, job.job_id, uid, mark=fingerprint(message))
         imported = ImportedJob(
             new=new,
-            state=_state(checks, one.state),
-            create_time=_time(checks, one, "create_time") or Micros(0),
-            start_time=_time(checks, one, "start_time"),
-            end_time=_time(checks, one, "end_time"),
-            error=_error(checks, "error", one),
-            result_uri=one.result_uri,
-            artifacts=artifacts_of(checks, "artifacts", one.artifacts, now),
-            retry_count=one.retry_count,
-            cancel_reason=one.cancel_reason,
-            chunks=_chunks(checks, one),
-            output=output_of(checks, "", one),
+            state=_state(checks, message.state),
+            create_time=_time(checks, message, "create_time") or Micros(0),
+            start_time=_time(checks, message, "start_time"),
+            end_time=_time(checks, message, "end_time"),
+            error=_error(checks, "error", message),
+            result_uri=message.result_uri,
+            artifacts=artifacts_of(checks, "artifacts", message.artifacts, now),
+            retry_count=message.retry_count,
+            cancel_reason=message.cancel_reason,
+            chunks=_chunks(checks, message),
+            output=output_of(checks, "", message),
         )
-        _check_rest(checks, one)
+        _check_rest(checks, message)
     imported = with_finalizer(imported)
     check(imported, now)
     return JobImport(imported, inputs)
 
 
-def _check_rest(checks: Checks, one: api.ImportedJob) -> None:
-    if not one.HasField("create_time"):
+def _check_rest(checks: Checks, message: api.ImportedJob) -> None:
+    if not message.HasField("create_time"):
         checks.fault("create_time", "is required")
-    checks.within("retry_count", one.retry_count, 0, MAX_RETRIES)
-    checks.at_most("cancel_reason", one.cancel_reason, 1_024)
-    if one.result_uri:
-        checks.uri("result_uri", one.result_uri)
+    checks.within("retry_count", message.retry_count, 0, MAX_RETRIES)
+    checks.at_most("cancel_reason", message.cancel_reason, 1_024)
+    if message.result_uri:
+        checks.uri("result_uri", message.result_uri)
 
 
 def _state(checks: Checks, number: int) -> JobState:
@@ -96,50 +96,50 @@ def _time(checks: Checks, message: Any, name: str, path: str = "") -> Micros | N
 def _error(checks: Checks, field: str, message: Any) -> WorkError | None:  # noqa: ANN401  jobs and chunks
     if not message.HasField("error"):
         return None
-    given: chunk_pb2.WorkError = message.error
-    checks.at_most(f"{field}.code", given.code, 128, min_length=1)
-    checks.at_most(f"{field}.message", given.message, 4_096)
-    checks.at_most(f"{field}.stage", given.stage, 128)
-    index = given.chunk_index if given.HasField("chunk_index") else None
-    checks.within(f"{field}.chunk_index", given.chunk_index, 0, MAX_CHUNKS - 1)
-    return WorkError(given.code, given.message, given.stage, index)
+    error: chunk_pb2.WorkError = message.error
+    checks.at_most(f"{field}.code", error.code, 128, min_length=1)
+    checks.at_most(f"{field}.message", error.message, 4_096)
+    checks.at_most(f"{field}.stage", error.stage, 128)
+    index = error.chunk_index if error.HasField("chunk_index") else None
+    checks.within(f"{field}.chunk_index", error.chunk_index, 0, MAX_CHUNKS - 1)
+    return WorkError(error.code, error.message, error.stage, index)
 
 
-def _chunks(checks: Checks, one: api.ImportedJob) -> Mapping[int, ChunkEnd]:
-    found: dict[int, ChunkEnd] = {}
-    for place, given in enumerate(one.chunks):
+def _chunks(checks: Checks, message: api.ImportedJob) -> Mapping[int, ChunkEnd]:
+    ends: dict[int, ChunkEnd] = {}
+    for place, chunk in enumerate(message.chunks):
         field = f"chunks[{place}]"
-        state = CHUNK_STATES_BY_NUMBER.get(given.state)
+        state = CHUNK_STATES_BY_NUMBER.get(chunk.state)
         if state not in (ChunkState.COMPLETED, ChunkState.FAILED, ChunkState.CANCELLED):
-            checks.fault(f"{field}.state", f"value {state or given.state} must be COMPLETED, FAILED or CANCELLED")
+            checks.fault(f"{field}.state", f"value {state or chunk.state} must be COMPLETED, FAILED or CANCELLED")
             continue
-        if given.index in found:
-            checks.fault(f"{field}.index", f"value {given.index} must be unique")
-        if given.HasField("error") and state is not ChunkState.FAILED:
+        if chunk.index in ends:
+            checks.fault(f"{field}.index", f"value {chunk.index} must be unique")
+        if chunk.HasField("error") and state is not ChunkState.FAILED:
             checks.fault(f"{field}.error", f"must be absent for a {state} chunk; only a FAILED one has an error")
-        if given.HasField("output") and state is not ChunkState.COMPLETED:
+        if chunk.HasField("output") and state is not ChunkState.COMPLETED:
             checks.fault(f"{field}.output", f"must be absent for a {state} chunk; only a COMPLETED one has it")
-        found[given.index] = _chunk(checks, field, given, state)
-    return found
+        ends[chunk.index] = _chunk(checks, field, chunk, state)
+    return ends
 
 
-def _chunk(checks: Checks, field: str, given: api.ImportedChunk, state: ChunkState) -> ChunkEnd:
-    checks.at_most(f"{field}.task_id", given.task_id, MAX_TASK_ID)
-    checks.at_most(f"{field}.worker", given.worker, 256)
-    checks.within(f"{field}.attempt", given.attempt, 0, MAX_ATTEMPTS)
-    start = _time(checks, given, "start_time", f"{field}.")
-    end = _time(checks, given, "end_time", f"{field}.")
+def _chunk(checks: Checks, field: str, chunk: api.ImportedChunk, state: ChunkState) -> ChunkEnd:
+    checks.at_most(f"{field}.task_id", chunk.task_id, MAX_TASK_ID)
+    checks.at_most(f"{field}.worker", chunk.worker, 256)
+    checks.within(f"{field}.attempt", chunk.attempt, 0, MAX_ATTEMPTS)
+    start = _time(checks, chunk, "start_time", f"{field}.")
+    end = _time(checks, chunk, "end_time", f"{field}.")
     if start is not None and end is not None and end < start:
         checks.fault(f"{field}.end_time", f"value {time_text(end)} must not be before start_time, {time_text(start)}")
     return ChunkEnd(
         state=state,
-        task_id=given.task_id,
-        worker=given.worker,
+        task_id=chunk.task_id,
+        worker=chunk.worker,
         start_time=start,
         end_time=end,
-        error=_error(checks, f"{field}.error", given),
-        attempt=given.attempt if given.HasField("attempt") else None,
-        output=output_of(checks, field, given),
+        error=_error(checks, f"{field}.error", chunk),
+        attempt=chunk.attempt if chunk.HasField("attempt") else None,
+        output=output_of(checks, field, chunk),
     )
 
 
@@ -199,11 +199,11 @@ class ImportService(MsgStruct, frozen=True):
     async def _read_all(self, request: api.ImportJobsRequest, owner: str) -> list[JobImport | Refusal]:
         """Read the jobs of a request, some at a time, so that other calls run between them."""
         read: list[JobImport | Refusal] = []
-        for number, one in enumerate(request.jobs):
+        for number, message in enumerate(request.jobs):
             if number % JOBS_PER_SLICE == 0:
                 await asyncio.sleep(0)
             try:
-                read.append(read_job(one, owner, self.request_context, uid_of(self.new_id())))
+                read.append(read_job(message, owner, self.request_context, uid_of(self.new_id())))
             except Refusal as refusal:
                 read.append(refusal)
         return read
@@ -215,24 +215,24 @@ class ImportService(MsgStruct, frozen=True):
         caller: Caller,
         counts: _ImportCounts,
     ) -> None:
-        wanted = [one for one in read if isinstance(one, JobImport)]
+        valid = [job for job in read if isinstance(job, JobImport)]
         outcomes = chain.from_iterable(
-            [await self.committer.submit(ImportJobs(some, caller.name)) for some in _steps(wanted)]
+            [await self.committer.submit(ImportJobs(jobs, caller.name)) for jobs in _steps(valid)]
         )
-        for given, one in zip(request.jobs, read, strict=True):
-            counts.count(given.job.job_id, one if isinstance(one, Refusal) else next(outcomes))
+        for message, job in zip(request.jobs, read, strict=True):
+            counts.count(message.job.job_id, job if isinstance(job, Refusal) else next(outcomes))
 
 
-def _steps(wanted: Sequence[JobImport]) -> Iterator[Sequence[JobImport]]:
+def _steps(jobs: Sequence[JobImport]) -> Iterator[Sequence[JobImport]]:
     """Yield the jobs in steps, none of which has more rows than a batch unless it is one job."""
     begin = rows = 0
-    for place, one in enumerate(wanted):
-        if place > begin and rows + one.weight > MAX_BATCH_ROWS:
-            yield wanted[begin:place]
+    for place, job in enumerate(jobs):
+        if place > begin and rows + job.weight > MAX_BATCH_ROWS:
+            yield jobs[begin:place]
             begin, rows = place, 0
-        rows += one.weight
-    if wanted:
-        yield wanted[begin:]
+        rows += job.weight
+    if jobs:
+        yield jobs[begin:]
 
 
 def imports(kernel: Kernel) -> Feature:

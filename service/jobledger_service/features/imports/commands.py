@@ -39,25 +39,25 @@ class ImportJobs(Command[list[bool | Refusal], list[bool | Refusal]], MsgStruct,
 
     @property
     def weight(self) -> int:
-        return sum(one.weight for one in self.jobs)
+        return sum(job.weight for job in self.jobs)
 
     def needs(self) -> Needs:
-        new_jobs = tuple(one.job.new for one in self.jobs)
+        new_jobs = tuple(job.job.new for job in self.jobs)
         return Needs(jobs=tuple(new.spec.key for new in new_jobs), new_jobs=new_jobs)
 
     def decide(self, work: WorkingSet) -> list[bool | Refusal]:
-        return [self._one(work, one) for one in self.jobs]
+        return [self._one(work, job) for job in self.jobs]
 
-    def _one(self, work: WorkingSet, one: JobImport) -> bool | Refusal:
-        spec = one.job.new.spec
+    def _one(self, work: WorkingSet, imported: JobImport) -> bool | Refusal:
+        spec = imported.job.new.spec
         existing = work.find(spec.key)
         if existing is not None:
             return False if existing.spec.fingerprint == spec.fingerprint else JobAlreadyExists(spec.job_id)
         savepoint = work.undo.savepoint
         try:
-            work.create(imports.import_job(one.job, self.actor), one.inputs)
-            outputs = ((index, end.output) for index, end in one.job.chunks.items())
-            work.family(OutputRows).declare(spec.key, [*outputs, (JOB_ITSELF, one.job.output)])
+            work.create(imports.import_job(imported.job, self.actor), imported.inputs)
+            outputs = ((index, end.output) for index, end in imported.job.chunks.items())
+            work.family(OutputRows).declare(spec.key, [*outputs, (JOB_ITSELF, imported.job.output)])
         except Refusal as refusal:
             work.undo.rollback(savepoint)
             return refusal.with_traceback(None)

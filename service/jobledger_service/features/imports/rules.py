@@ -52,13 +52,13 @@ def _broken_times(imported: ImportedJob, now: Micros) -> Violations:
 
 
 def _broken_values(imported: ImportedJob) -> Violations:
-    for name, given, state in (
+    for name, is_given, state in (
         ("error", imported.error is not None, JobState.FAILED),
         ("result_uri", bool(imported.result_uri), JobState.COMPLETED),
         ("output", imported.output is not None, JobState.COMPLETED),
         ("cancel_reason", bool(imported.cancel_reason), JobState.CANCELLED),
     ):
-        if given and imported.state is not state:
+        if is_given and imported.state is not state:
             yield name, f"must be absent for a {imported.state} job; only a {state} one has it"
     if imported.state is JobState.FAILED and imported.error is None:
         yield "error", "is required for a FAILED job"
@@ -148,7 +148,7 @@ def _broken_whole(imported: ImportedJob) -> Violations:
     stopped = cancelled - (finalizer is not None and finalizer.state is ChunkState.CANCELLED)
     state, runs_all = imported.state, imported.new.spec.failure_policy is FailurePolicy.RUN_ALL
     is_queued, is_failed, is_cancelled = (
-        state is one for one in (JobState.QUEUED, JobState.FAILED, JobState.CANCELLED)
+        state is known for known in (JobState.QUEUED, JobState.FAILED, JobState.CANCELLED)
     )
     for is_broken, field, rule in (
         (

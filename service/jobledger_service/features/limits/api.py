@@ -58,18 +58,18 @@ def _kind(checks: Checks, field: str, value: str) -> None:
     checks.not_reserved(field, value)
 
 
-def _scope(checks: Checks, given: limit_scope_pb2.LimitScope) -> LimitScope:
-    match given.WhichOneof("scope"):
+def _scope(checks: Checks, scope: limit_scope_pb2.LimitScope) -> LimitScope:
+    match scope.WhichOneof("scope"):
         case "kind":
-            _kind(checks, "scope.kind", given.kind)
-            return LimitScope(kind=given.kind)
+            _kind(checks, "scope.kind", scope.kind)
+            return LimitScope(kind=scope.kind)
         case "label":
-            checks.form("scope.label.name", given.label.name, LABEL, LABEL_FORM)
-            checks.at_most("scope.label.value", given.label.value, 255)
-            return LimitScope(label=given.label.name, value=given.label.value)
+            checks.form("scope.label.name", scope.label.name, LABEL, LABEL_FORM)
+            checks.at_most("scope.label.value", scope.label.value, 255)
+            return LimitScope(label=scope.label.name, value=scope.label.value)
         case "each_value_of_label":
-            checks.form("scope.each_value_of_label", given.each_value_of_label, LABEL, LABEL_FORM)
-            return LimitScope(label=given.each_value_of_label)
+            checks.form("scope.each_value_of_label", scope.each_value_of_label, LABEL, LABEL_FORM)
+            return LimitScope(label=scope.each_value_of_label)
     checks.fault("scope", "is required: set kind, label or each_value_of_label")
     return LimitScope()
 
@@ -168,9 +168,9 @@ def limits(kernel: Kernel) -> Feature:
     async def spread_numbers() -> bool:
         """Give values of labels the number of a limit for each value that was set; return whether there are more."""
         step = partial(store.spread, VALUES_PER_STEP)
-        found = await kernel.committer.run_on_writer(step, VALUES_PER_STEP)
+        spread = await kernel.committer.run_on_writer(step, VALUES_PER_STEP)
         slots.wake_event.set()
-        return found == VALUES_PER_STEP
+        return spread == VALUES_PER_STEP
 
     slots = Duty("slots", grant_free_slots, due=SLOTS_DUE)
     values = Duty("limit values", spread_numbers, due=VALUES_DUE)

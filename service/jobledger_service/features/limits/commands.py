@@ -28,8 +28,8 @@ class SetLimit(Command[str, Limit | None], MsgStruct, frozen=True):
     max_running: int | None
 
     def needs(self) -> Needs:
-        scopes = (one for one in (self.scope, self.scope.each) if one is not None)
-        return Needs(rows={Limits: [limit_key(self.owner, one) for one in scopes]})
+        scopes = (scope for scope in (self.scope, self.scope.each) if scope is not None)
+        return Needs(rows={Limits: [limit_key(self.owner, scope) for scope in scopes]})
 
     def decide(self, work: WorkingSet) -> str:
         key, limits = limit_key(self.owner, self.scope), work.family(Limits)
@@ -87,8 +87,8 @@ class ResumeKind(Command[bool, bool], MsgStruct, frozen=True):
             return False
         pauses.put(queue, None)
         waiting = pauses.waiting(queue) + SPARE_WAKEUPS
-        for one in queue, (self.owner, NO_KIND):
-            work.record_pause(one, waiting)
+        for woken in queue, (self.owner, NO_KIND):
+            work.record_pause(woken, waiting)
         return True
 
 

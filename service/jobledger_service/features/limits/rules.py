@@ -59,7 +59,9 @@ def scopes_over(spec: JobSpec, labels: Mapping[str, str]) -> list[LimitScope]:
 def keys_over(spec: JobSpec, labels: Mapping[str, str]) -> list[str]:
     """Return the keys of all limits that may apply to a job, with those that values of its labels follow."""
     scopes = scopes_over(spec, labels)
-    return [limit_key(spec.owner, one) for scope in scopes for one in (scope, scope.each) if one is not None]
+    return [
+        limit_key(spec.owner, covering) for scope in scopes for covering in (scope, scope.each) if covering is not None
+    ]
 
 
 def counted_limits(job: Job) -> tuple[str, ...]:
@@ -67,13 +69,13 @@ def counted_limits(job: Job) -> tuple[str, ...]:
     return (*job.slots, job.parked_for) if job.parked_for else job.slots
 
 
-def in_force(own: Limit | None, each: Limit | None, owner: str, scope: LimitScope) -> Limit | None:
+def in_force(row: Limit | None, each: Limit | None, owner: str, scope: LimitScope) -> Limit | None:
     """Return the limit that holds over a scope, from its row and that of each value; None when there is none."""
-    if own is not None and own.is_set:
-        return own
+    if row is not None and row.is_set:
+        return row
     if each is None or each.max_running is None:
         return None
-    return replace(own or Limit(owner, scope.text, None, is_set=False), max_running=each.max_running)
+    return replace(row or Limit(owner, scope.text, None, is_set=False), max_running=each.max_running)
 
 
 def admitted(job: Job, limits: Iterable[Limit]) -> Job:

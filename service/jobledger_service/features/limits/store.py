@@ -61,13 +61,13 @@ class LimitRows:
         if connection.exec_driver_sql(_ANY).first() is None:
             return {}
         of_each = {key for key in keys if scope_of_key(key).of_each_value}
-        found = [
+        rows = [
             Limit(*row)
-            for some in (of_each, {*keys} - of_each)
-            if some
-            for row in connection.execute(self._load, {"keys": self._dialect.key_values(some)})
+            for part in (of_each, {*keys} - of_each)
+            if part
+            for row in connection.execute(self._load, {"keys": self._dialect.key_values(part)})
         ]
-        return {limit.key: limit for limit in found}
+        return {limit.key: limit for limit in rows}
 
     def paused(self, connection: Connection, keys: Collection[str]) -> set[str]:
         """Return the keys of those that let no job begin. This locks nothing."""
@@ -81,8 +81,8 @@ class LimitRows:
         self._row_sets.update(connection, limits, _rows(changed))
 
 
-def _rows(some: Iterable[Limit]) -> list[Row]:
-    return [{"limit_key": one.key, **asdict(one)} for one in sorted(some, key=lambda one: one.key)]
+def _rows(limits_: Iterable[Limit]) -> list[Row]:
+    return [{"limit_key": limit.key, **asdict(limit)} for limit in sorted(limits_, key=lambda limit: limit.key)]
 
 
 class LimitStore:
@@ -98,32 +98,34 @@ class LimitStore:
         The second value is the key of the last one that was read, None on the last page.
         """
         mine = (max(after[0] if after else "", f"{owner}/") < _KEY, f"{owner}0" > _KEY)
-        wanted = select(*_COLUMNS).where(*mine).order_by(_KEY).limit(limit + 1)
+        query = select(*_COLUMNS).where(*mine).order_by(_KEY).limit(limit + 1)
         with self._database.read() as connection:
-            found = [Limit(*row) for row in connection.execute(wanted)]
-            page = found[:limit]
+            rows = [Limit(*row) for row in connection.execute(query)]
+            page = rows[:limit]
             each = self._followed(connection, page)
-        limits_in_force = (in_force(one, each.get(one.each_key), owner, one.over) for one in page)
-        shown = [one for one in limits_in_force if one is not None and (one.is_set or one.used)]
-        return shown, last_place(found, limit, "key")
+        limits_in_force = (in_force(row, each.get(row.each_key), owner, row.over) for row in page)
+        shown = [
+            in_effect for in_effect in limits_in_force if in_effect is not None and (in_effect.is_set or in_effect.used)
+        ]
+        return shown, last_place(rows, limit, "key")
 
-    def _followed(self, connection: Connection, found: Sequence[Limit]) -> dict[str, Limit]:
+    def _followed(self, connection: Connection, page: Sequence[Limit]) -> dict[str, Limit]:
         """Return the limits for each value that these follow."""
         dialect = self._database.dialect
-        keys = {one.each_key for one in found if not one.is_set and one.each_key}
-        wanted = select(*_COLUMNS).where(_KEY.in_(dialect.keys()))
-        each = (Limit(*row) for row in connection.execute(wanted, {"keys": dialect.key_values(keys)}))
-        return {one.key: one for one in each}
+        keys = {limit.each_key for limit in page if not limit.is_set and limit.each_key}
+        query = select(*_COLUMNS).where(_KEY.in_(dialect.keys()))
+        each = (Limit(*row) for row in connection.execute(query, {"keys": dialect.key_values(keys)}))
+        return {limit.key: limit for limit in each}
 
     def paused(
         self, owner: str, after: tuple[str, ...] | None, limit: int
     ) -> tuple[list[PausedKind], tuple[str] | None]:
         """Return at most `limit` paused kinds of an owner after one, by name, and the last if there are more."""
-        wanted = select(*PAUSED).where(paused_kinds.c.owner == owner, paused_kinds.c.kind > (after[0] if after else ""))
+        query = select(*PAUSED).where(paused_kinds.c.owner == owner, paused_kinds.c.kind > (after[0] if after else ""))
         with self._database.read() as connection:
-            rows = connection.execute(wanted.order_by(paused_kinds.c.kind).limit(limit + 1))
-            found = [PausedKind(*row) for row in rows]
-        return found[:limit], last_place(found, limit, "kind")
+            rows = connection.execute(query.order_by(paused_kinds.c.kind).limit(limit + 1))
+            page = [PausedKind(*row) for row in rows]
+        return page[:limit], last_place(page, limit, "kind")
 
     def free_slots(self, limit: int) -> list[str]:
         """Return at most `limit` parked jobs that can get a slot, the most urgent and oldest of each limit.
@@ -134,16 +136,16 @@ class LimitStore:
             waited_for = list(connection.execute(_WAITED_FOR, {"after": self._place, "most": limit}))
             if len(waited_for) < limit and self._place:
                 waited_for += connection.execute(_WAITED_FOR, {"after": "", "most": limit - len(waited_for)})
-            found: dict[str, tuple[int, int]] = {}
+            urgencies: dict[str, tuple[int, int]] = {}
             for key, free in waited_for:
                 first = BY_URGENCY.where(jobs.c.parked_for == key)
-                left = limit - len(found)
-                for *urgency, job in connection.execute(first.limit(left if free is None else min(free, left))):
-                    found[job] = tuple(urgency)
+                room = limit - len(urgencies)
+                for *urgency, job in connection.execute(first.limit(room if free is None else min(free, room))):
+                    urgencies[job] = tuple(urgency)
                 self._place = key
-                if len(found) >= limit:
+                if len(urgencies) >= limit:
                     break
-        return sorted(found, key=lambda job: (found[job], job))
+        return sorted(urgencies, key=lambda job: (urgencies[job], job))
 
     def spread(self, limit: int) -> int:
         """Give the number of a limit for each value to at most `limit` rows of values; return how many it came past."""
@@ -155,12 +157,12 @@ class LimitStore:
             each = Limit(*row)
             values = f"{each.owner}/label:{each.over.label}"
             within = (max(f"{values}<", each.values_through or "") < _KEY, f"{values}>" > _KEY)  # "=" is between these
-            found = connection.scalars(select(_KEY).where(*within).order_by(_KEY).limit(limit).with_for_update()).all()
+            unused = connection.scalars(select(_KEY).where(*within).order_by(_KEY).limit(limit).with_for_update()).all()
             follow = update(limits).where(_KEY.in_(keys), ~limits.c.is_set).values(max_running=each.max_running)
-            connection.execute(follow, {"keys": key_values(found)})
-            through = found[-1] if len(found) == limit else None
+            connection.execute(follow, {"keys": key_values(unused)})
+            through = unused[-1] if len(unused) == limit else None
             connection.execute(update(limits).where(limits.c.limit_key == each.key).values(values_through=through))
-            return len(found)
+            return len(unused)
 
     def trim(self, limit: int) -> int:
         """Forget at most `limit` limits that have no number of their own and count no job.

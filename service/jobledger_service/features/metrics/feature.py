@@ -115,13 +115,15 @@ class KindMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield one family for each metric."""
-        shown = {kind: one for kind, one in self._figures.items() if kind != ALL_KINDS}
+        shown = {kind: kind_figures for kind, kind_figures in self._figures.items() if kind != ALL_KINDS}
         total = self._figures.get(ALL_KINDS, KindFigures())
         for name, sentence in _GAUGES:
             family = GaugeMetricFamily(f"{_PREFIX}{name}", sentence, labels=("kind",))
-            for kind, one in shown.items():
-                family.add_metric((kind,), getattr(one, name))
-            family.add_metric((OTHER,), getattr(total, name) - sum(getattr(one, name) for one in shown.values()))
+            for kind, kind_figures in shown.items():
+                family.add_metric((kind,), getattr(kind_figures, name))
+            family.add_metric(
+                (OTHER,), getattr(total, name) - sum(getattr(kind_figures, name) for kind_figures in shown.values())
+            )
             yield family
         yield self._oldest(shown)
         for name, sentence, _ in _COUNTERS:
@@ -135,8 +137,8 @@ class KindMetrics(Collector):
             "How long the oldest job of a kind has waited that may be claimed; 0 while none waits, NaN of other kinds."
         )
         family, now = GaugeMetricFamily(f"{_PREFIX}oldest_waiting_seconds", sentence, labels=("kind",)), self._clock()
-        for kind, one in shown.items():
-            waited = 0 if one.waiting_since is None else max(now - one.waiting_since, 0)
+        for kind, kind_figures in shown.items():
+            waited = 0 if kind_figures.waiting_since is None else max(now - kind_figures.waiting_since, 0)
             family.add_metric((kind,), waited / SECOND)
         family.add_metric((OTHER,), nan)
         return family

@@ -65,8 +65,8 @@ def listing(request: lro.ListOperationsRequest, caller: Caller) -> Listing:
         states = _states(request.filter.strip()) if len(request.filter) <= MAX_FILTER else None
         if states is None:
             checks.fault("filter", f"value {request.filter[:200]!r} {RULE}")
-    wanted = JobFilter(owner=caller.owner, states=states or frozenset())
-    return Listing(wanted, limit=limit, copies=COPIES)
+    filter_ = JobFilter(owner=caller.owner, states=states or frozenset())
+    return Listing(filter_, limit=limit, copies=COPIES)
 
 
 def _states(text: str) -> frozenset[JobState] | None:
@@ -138,7 +138,7 @@ class OperationsService(MsgStruct, frozen=True):
         return await self.kernel.queries.list_jobs(listing(request, caller), request.page_token, self._encoded_page)
 
     def _encoded_page(self, page: JobPage) -> bytes:
-        named = ((one.job_id, one) for one in page.jobs)
+        named = ((job.job_id, job) for job in page.jobs)
         operations, bad = encode_each(named, _operation_field, self.kernel.unreadable, "ListOperations")
         rest = lro.ListOperationsResponse(next_page_token=page.next_page_token)
         # of those that cannot be shown their names, and not done, as their state is unknown

@@ -38,8 +38,8 @@ def new_quota(request: api.SetQuotaRequest, caller: Caller, now: Micros) -> Quot
         for name, largest in _LARGEST.items():
             checks.within(name, getattr(request, name), 0, largest)
         checks.reason(request.reason)
-    given = {field.name: value for field, value in request.ListFields()}
-    bounds = Bounds(*map(given.get, Bounds.__struct_fields__))
+    values = {field.name: value for field, value in request.ListFields()}
+    bounds = Bounds(*map(values.get, Bounds.__struct_fields__))
     return Quota(owner, bounds, request.reason, caller.name, now)
 
 
@@ -77,11 +77,11 @@ class WatchBounds:
 
     async def _load(self, owners: Sequence[str]) -> Callable[[str], int | None]:
         until = asyncio.get_running_loop().time() + VALID_SECONDS
-        found = await self._kernel.readers.for_server(self._store.find, owners)
+        quotas_ = await self._kernel.readers.for_server(self._store.find, owners)
         if len(self._known) > MAX_OWNERS:
             self._known.clear()
         for owner in owners:
-            bounds = found.get(owner, Quota(owner)).bounds.or_(self._kernel.quotas.defaults)
+            bounds = quotas_.get(owner, Quota(owner)).bounds.or_(self._kernel.quotas.defaults)
             self._known[owner] = (bounds.max_watches, until)
         return lambda owner: self._known[owner][0]
 

@@ -35,8 +35,8 @@ def retention(kernel: Kernel) -> Feature:
     codec, settings, expired = ProtoCodec(kernel.unreadable), kernel.settings, expired_jobs(kernel)
     store = SqlHistoryStore(kernel.database, codec.audited, codec.terms)
 
-    def trim(some: Callable[[int, int], Result], before: int, limit: int) -> Awaitable[Result]:
-        return kernel.committer.run_on_writer(partial(some, before, limit), limit)
+    def trim(step: Callable[[int, int], Result], before: int, limit: int) -> Awaitable[Result]:
+        return kernel.committer.run_on_writer(partial(step, before, limit), limit)
 
     async def once() -> bool:
         """Delete what is due; return whether there is more."""

@@ -105,27 +105,27 @@ class SqlHistoryStore:
         is_read = exists().where(artifact_removals.c.uid == deleted_versions.c.uid)
         return self._trim_deleted(select(deleted_versions).where(~is_read), deleted_versions, artifact_versions, limit)
 
-    def _trim_deleted(self, wanted: Select[Any], listed: Table, rows: Table, limit: int) -> bool:
+    def _trim_deleted(self, deleted: Select[Any], listed: Table, rows: Table, limit: int) -> bool:
         """Delete rows of some of the jobs that a table lists, and their entries in it."""
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, f"trim {rows.name}"):
                 return False
-            key, left, size = list(rows.primary_key), limit, 0
+            key, room, size = list(rows.primary_key), limit, 0
             count = min(limit, DELETED_JOBS_PER_STEP)
-            some = connection.execute(wanted.limit(count)).all()
-            for job in some:
+            jobs = connection.execute(deleted.limit(count)).all()
+            for job in jobs:
                 of_job = (rows.c[name] == value for name, value in job._mapping.items())  # noqa: SLF001  public
                 ordered = select(*key, func.length(rows.c.encoded)).where(*of_job).order_by(*key)
-                found = connection.execute(ordered.limit(left)).all()
-                before = accumulate((row[-1] for row in found), initial=size)
-                old = [row for row, preceding in zip(found, before, strict=False) if preceding < MAX_TRIM_BYTES]
+                sized = connection.execute(ordered.limit(room)).all()
+                before = accumulate((row[-1] for row in sized), initial=size)
+                old = [row for row, preceding in zip(sized, before, strict=False) if preceding < MAX_TRIM_BYTES]
                 names = [column.name for column in key]
                 self._row_sets.delete(connection, rows, [dict(zip(names, row, strict=False)) for row in old])
-                left, size = left - len(old), size + sum(row[-1] for row in old)
-                if not left or len(old) < len(found):
+                room, size = room - len(old), size + sum(row[-1] for row in old)
+                if not room or len(old) < len(sized):
                     return True
                 connection.execute(delete(listed).where(listed.c.uid == job.uid))
-            return len(some) == count
+            return len(jobs) == count
 
     def trim_audit(self, before: int, limit: int) -> int:
         """Forget at most `limit` entries of the audit trails of jobs deleted before a time; return how many went.
@@ -140,10 +140,12 @@ class SqlHistoryStore:
                 lambda tombstone: tombstone.delete_time < before, _oldest_tombstones(connection)
             ):
                 trail = audit.c.job_key == tombstone.job_key, audit.c.position <= tombstone.position
-                some = select(audit.c.position, func.length(audit.c.message)).where(*trail).order_by(audit.c.position)
-                found = connection.execute(some.limit(limit - gone)).all()
-                sizes = accumulate((length for _, length in found), initial=size)
-                old = [one for one, preceding in zip(found, sizes, strict=False) if preceding < MAX_AUDIT_BYTES]
+                entries = (
+                    select(audit.c.position, func.length(audit.c.message)).where(*trail).order_by(audit.c.position)
+                )
+                sized = connection.execute(entries.limit(limit - gone)).all()
+                sizes = accumulate((length for _, length in sized), initial=size)
+                old = [entry for entry, preceding in zip(sized, sizes, strict=False) if preceding < MAX_AUDIT_BYTES]
                 if old:
                     whole = trail[0], audit.c.position <= old[-1][0]
                     rows = connection.execute(select(audit.c.position, audit.c.message).where(*whole))
@@ -180,18 +182,20 @@ def _oldest(connection: Connection, before: int, limit: int) -> list[Any]:
         .limit(limit)
         .subquery()
     )
-    some = (
+    oldest = (
         select(*(events.c[name] for name in _KEPT))
         .join_from(measured, events, events.c.position == measured.c.position)
         .where(measured.c.bytes_before < MAX_TRIM_BYTES)
         .order_by(measured.c.position)
     )
-    return list(connection.execute(some))
+    return list(connection.execute(oldest))
 
 
 def _oldest_tombstones(connection: Connection) -> list[Any]:
     """Return the tombstones of jobs whose whole history was trimmed, oldest first."""
     trimmed = select(ledger.c.trimmed).scalar_subquery()
     oldest = select(tombstones.c.position, tombstones.c.job_key, tombstones.c.delete_time)
-    found = oldest.where(tombstones.c.position <= trimmed).order_by(tombstones.c.position).limit(TOMBSTONES_PER_STEP)
-    return list(connection.execute(found))
+    trimmed_jobs = (
+        oldest.where(tombstones.c.position <= trimmed).order_by(tombstones.c.position).limit(TOMBSTONES_PER_STEP)
+    )
+    return list(connection.execute(trimmed_jobs))

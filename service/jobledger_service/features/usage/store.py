@@ -52,7 +52,7 @@ class SqlUsageStore:
         if not values:
             return
         with self._database.write() as connection:
-            connection.execute(self._add, [dict(zip((*DIMENSIONS, *SUMS), one, strict=True)) for one in values])
+            connection.execute(self._add, [dict(zip((*DIMENSIONS, *SUMS), row, strict=True)) for row in values])
 
     def trim(self, before: int, limit: int) -> int:
         """Delete at most `limit` sums of days before that of a time; return how many."""
@@ -66,18 +66,18 @@ class SqlUsageStore:
         """Return sums after a place, which has a value for each dimension of the query, in their order."""
         by = [usage.c[name] for name in query.by]
         summed = [cast(func.sum(usage.c[name]), BigInteger) for name in SUMS]
-        wanted = select(*by, *summed).group_by(*by).order_by(*by).limit(limit)
+        statement = select(*by, *summed).group_by(*by).order_by(*by).limit(limit)
         conditions = (
             (query.start_day, usage.c.day >= query.start_day),
             (query.end_day, usage.c.day <= query.end_day),
             (query.owner, usage.c.owner == query.owner),
             (query.key_id, usage.c.key_id == query.key_id),
         )
-        wanted = wanted.where(*(condition for given, condition in conditions if given))
+        statement = statement.where(*(condition for value, condition in conditions if value))
         if after is not None:
-            wanted = wanted.where(tuple_(*by) > tuple_(*after))
+            statement = statement.where(tuple_(*by) > tuple_(*after))
         with self._database.read() as connection:
-            rows = connection.execute(wanted).all()
+            rows = connection.execute(statement).all()
         nothing = dict.fromkeys(DIMENSIONS, "")
         return [
             UsageRow(**nothing | dict(zip(query.by, row, strict=False)), counts=UsageCounts(*row[len(by) :]))

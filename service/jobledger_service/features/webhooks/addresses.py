@@ -35,10 +35,10 @@ class NameLookups:
     async def __call__(self, host: str, port: int) -> list[str]:
         """Return the addresses of a host; raises OSError, UnicodeError for a host that has none."""
         lookup = self._running.get((host, port)) or self._start(host, port)
-        found = await asyncio.shield(lookup)
-        if isinstance(found, Exception):
-            raise found
-        return list(dict.fromkeys(str(place[0]) for *_, place in found))
+        result = await asyncio.shield(lookup)
+        if isinstance(result, Exception):
+            raise result
+        return list(dict.fromkeys(str(place[0]) for *_, place in result))
 
     def _start(self, host: str, port: int) -> "asyncio.Future[Found | OSError | UnicodeError]":
         if len(self._running) >= self._max_running:
@@ -46,18 +46,18 @@ class NameLookups:
         loop = asyncio.get_running_loop()
         lookup: asyncio.Future[Found | OSError | UnicodeError] = loop.create_future()
 
-        def settle(found: Found | OSError | UnicodeError) -> None:
+        def settle(result: Found | OSError | UnicodeError) -> None:
             del self._running[host, port]
-            lookup.set_result(found)
+            lookup.set_result(result)
 
         def run() -> None:
-            found: Found | OSError | UnicodeError
+            result: Found | OSError | UnicodeError
             try:
-                found = self._resolve(host, port, type=socket.SOCK_STREAM)
+                result = self._resolve(host, port, type=socket.SOCK_STREAM)
             except (OSError, UnicodeError) as error:
-                found = error
+                result = error
             with suppress(RuntimeError):  # the loop was closed meanwhile
-                loop.call_soon_threadsafe(settle, found)
+                loop.call_soon_threadsafe(settle, result)
 
         threading.Thread(target=run, name="name look-up", daemon=True).start()
         self._running[host, port] = lookup
@@ -69,8 +69,8 @@ _FIRST_32_BITS: Final = 0xFFFFFFFF
 _UNICAST: Final = ip_network("2000::/3")
 """All that is given out of IPv6."""
 _SPECIAL: Final = [
-    ip_network(one)
-    for one in (
+    ip_network(address)
+    for address in (
         *("192.0.0.0/24", "192.88.99.0/24"),  # protocol assignments, relays of 6to4
         *("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"),  # protocols with Teredo, examples, 6to4, examples
     )
@@ -100,15 +100,15 @@ class UnknownHostError(Exception):
 
 def is_public(address: str) -> bool:
     """Return whether an address is public; for one that contains an IPv4 address, that one counts."""
-    found = ip_address(address.partition("%")[0])
-    if isinstance(found, IPv6Address):
-        inside = IPv4Address(int(found) & _FIRST_32_BITS) if found in _NAT64 else found.ipv4_mapped
+    parsed = ip_address(address.partition("%")[0])
+    if isinstance(parsed, IPv6Address):
+        inside = IPv4Address(int(parsed) & _FIRST_32_BITS) if parsed in _NAT64 else parsed.ipv4_mapped
         if inside is not None:
             return is_public(str(inside))
-        if found not in _UNICAST:
+        if parsed not in _UNICAST:
             return False
-    special = found.is_multicast or found.is_reserved or any(found in network for network in _SPECIAL)
-    return found.is_global and not special
+    special = parsed.is_multicast or parsed.is_reserved or any(parsed in network for network in _SPECIAL)
+    return parsed.is_global and not special
 
 
 async def addresses_of(lookups: NameLookups, host: str, port: int, *, allow_private: bool) -> list[str]:

@@ -112,10 +112,10 @@ class WebhookService(MsgStruct, frozen=True):
         owner, now = caller.owner, self.kernel.clock()
 
         def page(after: tuple[str, ...] | None, limit: int) -> tuple[list[webhook_pb2.Webhook], tuple[str, ...] | None]:
-            found = self.store.of_owner(owner, after[0] if after else "", limit + 1)
-            shown = [read.webhook_message(one, now) for one in found[:limit]]
-            count = fitting(one.ByteSize() for one in shown)
-            return shown[:count], (found[count - 1].webhook_id,) if found[count:] else None
+            stored = self.store.of_owner(owner, after[0] if after else "", limit + 1)
+            shown = [read.webhook_message(webhook, now) for webhook in stored[:limit]]
+            count = fitting(message.ByteSize() for message in shown)
+            return shown[:count], (stored[count - 1].webhook_id,) if stored[count:] else None
 
         listed = ("webhooks", owner)
         webhooks, token = await self.kernel.read_page(owner, request, listed, tuple[str], page, max_size=100)
@@ -123,7 +123,7 @@ class WebhookService(MsgStruct, frozen=True):
 
     async def UpdateWebhook(self, request: api.UpdateWebhookRequest, caller: Caller) -> api.UpdateWebhookResponse:
         new, now = read.update_webhook(request, allow_http=self.kernel.settings.webhook_allow_http), self.kernel.clock()
-        changed = await self._change(caller.owner, request.webhook_id, lambda one: update(one, new, now), now)
+        changed = await self._change(caller.owner, request.webhook_id, lambda webhook: update(webhook, new, now), now)
         audit.record("webhook updated", request, caller, caller.owner, webhook_id=changed.webhook_id)
         return api.UpdateWebhookResponse(webhook=read.webhook_message(changed, now))
 
@@ -133,7 +133,9 @@ class WebhookService(MsgStruct, frozen=True):
         webhook_id, grace_period = read.webhook_id(request), read.grace_period(request)
         now, secret = self.kernel.clock(), self._new_secret()
         kept = self.cipher.seal(secret)
-        changed = await self._change(caller.owner, webhook_id, lambda one: rotate(one, kept, grace_period, now), now)
+        changed = await self._change(
+            caller.owner, webhook_id, lambda webhook: rotate(webhook, kept, grace_period, now), now
+        )
         audit.record("webhook secret rotated", request, caller, caller.owner, webhook_id=webhook_id)
         return api.RotateWebhookSecretResponse(webhook=read.webhook_message(changed, now), secret=secret)
 
@@ -163,10 +165,12 @@ class WebhookService(MsgStruct, frozen=True):
         webhook_id, states = read.webhook_id(request), read.listed_states(request)
         key = (await self._find(caller.owner, webhook_id)).key
         page, listed = partial(self.delivery_store.deliveries, key, states), ("deliveries", key, states)
-        found, token = await self.kernel.read_page(
+        deliveries, token = await self.kernel.read_page(
             caller.owner, request, listed, tuple[int, int], page, default=50, max_size=500
         )
-        return api.ListWebhookDeliveriesResponse(deliveries=map(read.delivery_message, found), next_page_token=token)
+        return api.ListWebhookDeliveriesResponse(
+            deliveries=map(read.delivery_message, deliveries), next_page_token=token
+        )
 
     async def RedeliverWebhook(
         self, request: api.RedeliverWebhookRequest, caller: Caller

@@ -133,10 +133,10 @@ def delivery_id(webhook_id: str, position: int, ordinal: int) -> str:
     return f"{webhook_id}_{position}_{ordinal}"
 
 
-def parse_delivery_id(given: str, webhook_id: str) -> tuple[int, int] | None:
+def parse_delivery_id(text: str, webhook_id: str) -> tuple[int, int] | None:
     """Return the position and ordinal of a webhook's delivery id; None for any other text."""
-    found = _ID.fullmatch(given)
-    return (int(found[2]), int(found[3])) if found and found[1] == webhook_id else None
+    match = _ID.fullmatch(text)
+    return (int(match[2]), int(match[3])) if match and match[1] == webhook_id else None
 
 
 class Schedule(MsgStruct, frozen=True):

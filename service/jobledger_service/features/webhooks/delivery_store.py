@@ -71,26 +71,26 @@ class SqlDeliveryStore:
         A page of some states looks at no more than MAX_LOOK deliveries; of the dead ones there is an index.
         """
         newest_first = (deliveries.c.position.desc(), deliveries.c.ordinal.desc())
-        wanted = select(*stored.LISTED_COLUMNS).where(deliveries.c.webhook_key == webhook_key).order_by(*newest_first)
+        query = select(*stored.LISTED_COLUMNS).where(deliveries.c.webhook_key == webhook_key).order_by(*newest_first)
         if before is not None:
-            wanted = wanted.where(_place < tuple_(*before))
+            query = query.where(_place < tuple_(*before))
         last: tuple[int, int] | None = None
         with self._database.read() as connection:
             if states and states != {DeliveryState.DEAD}:
-                places = wanted.with_only_columns(deliveries.c.position, deliveries.c.ordinal)
+                places = query.with_only_columns(deliveries.c.position, deliveries.c.ordinal)
                 if (row := connection.execute(places.offset(self._max_look - 1).limit(1)).first()) is not None:
                     last = row.position, row.ordinal
-                    wanted = wanted.where(_place >= tuple_(*last))
+                    query = query.where(_place >= tuple_(*last))
             if states:
-                wanted = wanted.where(_in(states))
-            found, size = list[Delivery](), 0
-            with closing(connection.execute(wanted.limit(limit + 1))) as rows:
+                query = query.where(_in(states))
+            page, size = list[Delivery](), 0
+            with closing(connection.execute(query.limit(limit + 1))) as rows:
                 for row in rows:
                     size += OF_DELIVERY + len(row.attempts.encode())
-                    if found and (len(found) == limit or size > MAX_REPLY_BYTES):
-                        return found, (found[-1].position, found[-1].ordinal)
-                    found.append(stored.delivery_of(row))
-        return found, last
+                    if page and (len(page) == limit or size > MAX_REPLY_BYTES):
+                        return page, (page[-1].position, page[-1].ordinal)
+                    page.append(stored.delivery_of(row))
+        return page, last
 
     def is_due(self, now: Micros) -> bool:
         """Return whether a delivery is due."""
@@ -107,16 +107,18 @@ class SqlDeliveryStore:
             return self._claim(connection, capacity, now, lease)
 
     def _settle(self, connection: Connection, finished: Sequence[Delivery], decide: Decide, now: Micros) -> None:
-        locked = stored.lock(connection, {one.webhook_key for one in finished})
-        ordered = sorted(finished, key=lambda one: one.place)
-        connection.execute(_SETTLE, [stored.outcome_row(one) | {"fence": one.attempt_count} for one in ordered])
+        locked = stored.lock(connection, {delivery.webhook_key for delivery in finished})
+        ordered = sorted(finished, key=lambda delivery: delivery.place)
+        connection.execute(
+            _SETTLE, [stored.outcome_row(delivery) | {"fence": delivery.attempt_count} for delivery in ordered]
+        )
         for key, webhook in locked.items():
-            mine = [one for one in finished if one.webhook_key == key]
+            mine = [delivery for delivery in finished if delivery.webhook_key == key]
             after = decide(webhook, mine)
             save(connection, webhook, after, now)
             if after.state is not WebhookState.ACTIVE:
                 stored.unschedule(connection, after, now)
-            if ended := {one.job_key for one in mine if one.state is not DeliveryState.PENDING}:
+            if ended := {delivery.job_key for delivery in mine if delivery.state is not DeliveryState.PENDING}:
                 stored.schedule(connection, after, now, deliveries.c.job_key.in_(sorted(ended)))
 
     def _claim(
@@ -129,29 +131,37 @@ class SqlDeliveryStore:
         claimed: list[tuple[Webhook, Delivery]] = []
         if capacity.total <= 0:
             return claimed
-        found = [stored.webhook_of(row) for row in connection.execute(_WITH_DUE, {"now": now})]
+        webhooks_due = [stored.webhook_of(row) for row in connection.execute(_WITH_DUE, {"now": now})]
         busy = capacity.busy_owners()
-        share = capacity.share(len(busy.keys() | {webhook.owner for webhook in found}))
-        first = now % len(found) if found else 0
-        for webhook in found[first:] + found[:first]:
-            left = capacity.total - len(claimed)
-            count = min(left, capacity.per_webhook - capacity.busy.get(webhook.key, 0), share - busy[webhook.owner])
+        share = capacity.share(len(busy.keys() | {webhook.owner for webhook in webhooks_due}))
+        first = now % len(webhooks_due) if webhooks_due else 0
+        for webhook in webhooks_due[first:] + webhooks_due[:first]:
+            room = capacity.total - len(claimed)
+            count = min(room, capacity.per_webhook - capacity.busy.get(webhook.key, 0), share - busy[webhook.owner])
             if count > 0:
                 due = connection.execute(_DUE_OF_ONE, {"key": webhook.key, "now": now, "most": count})
-                taken = [replace(one, attempt_count=one.attempt_count + 1) for one in map(stored.delivery_of, due)]
+                taken = [
+                    replace(delivery, attempt_count=delivery.attempt_count + 1)
+                    for delivery in map(stored.delivery_of, due)
+                ]
                 busy[webhook.owner] += len(taken)
-                claimed += [(webhook, one) for one in taken]
+                claimed += [(webhook, delivery) for delivery in taken]
         if claimed:
             until = {"locked_until": now + lease}
-            rows = [{**stored.row_place(one.place), **until, "attempt_count": one.attempt_count} for _, one in claimed]
+            rows = [
+                {**stored.row_place(delivery.place), **until, "attempt_count": delivery.attempt_count}
+                for _, delivery in claimed
+            ]
             connection.execute(_CHANGE, rows)
         return claimed
 
     def release(self, claimed: Sequence[Delivery]) -> None:
         """Release deliveries whose attempt was broken off."""
         with self._database.write() as connection:
-            ordered = sorted(claimed, key=lambda one: one.place)
-            connection.execute(_SETTLE, [stored.row_place(one.place) | {"fence": one.attempt_count} for one in ordered])
+            ordered = sorted(claimed, key=lambda delivery: delivery.place)
+            connection.execute(
+                _SETTLE, [stored.row_place(delivery.place) | {"fence": delivery.attempt_count} for delivery in ordered]
+            )
 
     def release_all(self) -> None:
         """Release the claims of a dead process; only where no other process can claim."""
@@ -161,9 +171,9 @@ class SqlDeliveryStore:
     def redeliver_one(self, webhook_key: str, place: tuple[int, int], now: Micros) -> bool:
         """Make a delivery PENDING, due when its job's earlier ones are done; False when it does not exist."""
         condition = _place == tuple_(*place)
-        found = select(deliveries.c.position).where(deliveries.c.webhook_key == webhook_key, condition)
+        existing = select(deliveries.c.position).where(deliveries.c.webhook_key == webhook_key, condition)
         with self._database.write() as connection:
-            if connection.execute(found).first() is None:
+            if connection.execute(existing).first() is None:
                 return False
             self._redeliver(connection, webhook_key, condition, 1, now)
             return True
@@ -184,14 +194,14 @@ class SqlDeliveryStore:
         webhook = stored.lock(connection, [webhook_key]).get(webhook_key)
         if webhook is None:
             return []
-        wanted = (
+        query = (
             select(deliveries.c.position, deliveries.c.ordinal)
             .where(deliveries.c.webhook_key == webhook_key, condition, stored.unlocked)
             .order_by(deliveries.c.position, deliveries.c.ordinal)
             .limit(limit)
             .with_for_update()
         )
-        places = [(position, ordinal) for position, ordinal in connection.execute(wanted, {"now": now})]
+        places = [(position, ordinal) for position, ordinal in connection.execute(query, {"now": now})]
         if places:
             connection.execute(_FREE, [{**stored.row_place((webhook_key, *place)), **_ANEW} for place in places])
             stored.unschedule(connection, webhook, now)
@@ -212,9 +222,9 @@ class SqlDeliveryStore:
         stale = old.where(stored.unlocked, deliveries.c.webhook_key.in_(sorted(locked)))
         rows = [stored.delivery_of(row) for row in connection.execute(stale, {"now": now})] if locked else []
         if rows:
-            rows.sort(key=lambda one: one.place)
+            rows.sort(key=lambda delivery: delivery.place)
             end = Attempt(now, 0, None, EXPIRED_MESSAGE)
-            connection.execute(_FREE, [stored.outcome_row(one.attempted(end, None)) for one in rows])
+            connection.execute(_FREE, [stored.outcome_row(delivery.attempted(end, None)) for delivery in rows])
         for webhook in locked.values():
             stored.schedule(connection, webhook, now)
         return len(rows)

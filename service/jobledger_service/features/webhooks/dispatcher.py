@@ -75,11 +75,11 @@ class WebhookDispatcher:
         except BaseException:
             self._finished = finished + self._finished
             raise
-        for webhook, one in claimed:
-            self._running[asyncio.create_task(self._attempt(webhook, one), name="webhook attempt")] = one
+        for webhook, delivery in claimed:
+            self._running[asyncio.create_task(self._attempt(webhook, delivery), name="webhook attempt")] = delivery
 
     def _capacity(self) -> DeliveryCapacity:
-        busy = Counter(one.webhook_key for one in self._running.values())
+        busy = Counter(delivery.webhook_key for delivery in self._running.values())
         settings = self.kernel.settings
         free = settings.webhook_concurrency - len(self._running)
         return DeliveryCapacity(free, settings.webhook_endpoint_concurrency, busy)
@@ -103,9 +103,11 @@ class WebhookDispatcher:
 
     def _decide(self, webhook: Webhook, finished: Sequence[Delivery]) -> Webhook:
         """Return the webhook after attempts: one that succeeded speaks for it, else the first that failed."""
-        attempts = [one.attempts[-1] for one in finished]
-        failed_at = None if any(one.succeeded for one in attempts) else min(one.start_time for one in attempts)
-        gone = any(one.gone for one in attempts)
+        attempts = [delivery.attempts[-1] for delivery in finished]
+        failed_at = (
+            None if any(attempt.succeeded for attempt in attempts) else min(attempt.start_time for attempt in attempts)
+        )
+        gone = any(attempt.gone for attempt in attempts)
         pause_after = round(self.kernel.settings.webhook_pause_after * SECOND)
         after = answered(webhook, failed_at, gone=gone, pause_after=pause_after, now=self.kernel.clock())
         if after.state is not webhook.state:
@@ -121,7 +123,7 @@ class WebhookDispatcher:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        broken = [one for task, one in running.items() if task.cancelled()]
+        broken = [delivery for task, delivery in running.items() if task.cancelled()]
         try:
             if self._finished:
                 await self._settle(DeliveryCapacity(0, 0, {}))

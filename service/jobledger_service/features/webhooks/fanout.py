@@ -67,12 +67,12 @@ def changes_of(event: Message) -> list[Change]:
     """Return the changes of a stored event, as far as its type depends on them."""
     return [
         Change(
-            type=convert.CHANGE_TYPES_BY_NUMBER[one.type],
-            actor=one.actor,
-            from_state=convert.JOB_STATES_BY_NUMBER.get(one.from_state),
-            to_state=convert.JOB_STATES_BY_NUMBER.get(one.to_state),
+            type=convert.CHANGE_TYPES_BY_NUMBER[change.type],
+            actor=change.actor,
+            from_state=convert.JOB_STATES_BY_NUMBER.get(change.from_state),
+            to_state=convert.JOB_STATES_BY_NUMBER.get(change.to_state),
         )
-        for one in event.event.changes
+        for change in event.event.changes
     ]
 
 
@@ -160,19 +160,19 @@ class WebhookFanout(MsgStruct):
         watching: dict[str, list[Webhook]] = {}
         for webhook in self.webhooks.recording({_owner(row) for row in read.rows}):
             watching.setdefault(webhook.owner, []).append(webhook)
-        found, size = list[Delivery](), 0
+        deliveries, size = list[Delivery](), 0
         trimmed = read.trimmed if read.trimmed > start else None
         outputs: dict[str, tuple[bytes, bytes]] = {}
         for place, row in enumerate(read.rows):
             if place % OUTPUTS_AT_ONCE == 0:
                 part = read.rows[place : place + OUTPUTS_AT_ONCE]
-                outputs = self.webhooks.outputs({one.job_key for one in part if _owner(one) in watching})
+                outputs = self.webhooks.outputs({event.job_key for event in part if _owner(event) in watching})
             more = self._deliveries_of(row, watching.get(_owner(row), ()), outputs)
-            found += more
-            size += sum(len(one.body) for one in more)
-            if len(found) >= MAX_DELIVERIES or size >= MAX_BODY_BYTES:
-                return FanoutBatch(since, row.position, trimmed, found), False
-        return FanoutBatch(since, max(read.through, trimmed or 0), trimmed, found), read.complete
+            deliveries += more
+            size += sum(len(delivery.body) for delivery in more)
+            if len(deliveries) >= MAX_DELIVERIES or size >= MAX_BODY_BYTES:
+                return FanoutBatch(since, row.position, trimmed, deliveries), False
+        return FanoutBatch(since, max(read.through, trimmed or 0), trimmed, deliveries), read.complete
 
     def _deliveries_of(
         self, row: EventRow, webhooks: Sequence[Webhook], outputs: Mapping[str, tuple[bytes, bytes]]

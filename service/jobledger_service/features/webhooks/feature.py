@@ -48,7 +48,7 @@ class WebhookSealing(MsgStruct, frozen=True):
         while page := await self.kernel.readers.for_server(self.store.all_after, after, WEBHOOKS_PER_STEP):
             after = page[-1].key
             for webhook in page:
-                if not all(self.cipher.is_current(one.value) for one in webhook.secrets):
+                if not all(self.cipher.is_current(secret.value) for secret in webhook.secrets):
                     is_sealed = await self._seal(webhook)
                     sealed, unreadable = sealed + is_sealed, unreadable + (not is_sealed)
         if sealed or unreadable:
@@ -67,7 +67,7 @@ class WebhookSealing(MsgStruct, frozen=True):
         return True
 
     def _sealed(self, webhook: Webhook) -> Webhook:
-        secrets = (with_value(one, value=self.cipher.seal_again(one.value)) for one in webhook.secrets)
+        secrets = (with_value(secret, value=self.cipher.seal_again(secret.value)) for secret in webhook.secrets)
         return replace(webhook, secrets=tuple(secrets))
 
 

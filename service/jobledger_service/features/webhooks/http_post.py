@@ -119,7 +119,7 @@ class HttpPost:
         begun = self._clock()
         status, retry_after, error = None, 0, ""
         try:
-            headers = signed([self._unseal(one) for one in secrets], message_id, begun, body)
+            headers = signed([self._unseal(secret) for secret in secrets], message_id, begun, body)
             status, retry_after = await self._exchange(url, headers, body)
             error = _failure(status)
         except Exception as raised:  # noqa: BLE001  whatever it is, the attempt has failed

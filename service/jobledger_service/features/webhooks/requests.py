@@ -29,7 +29,8 @@ MAX_POSITION: Final = 2**63 - 1
 UPDATABLE: Final = ("url", "event_types", "progress_percents", "kinds", "labels", "description", "state")
 
 EVENT_TYPES_BY_NUMBER: Final[dict[int, WebhookEventType]] = {
-    webhook_pb2.WebhookEventType.Value(f"WEBHOOK_EVENT_TYPE_{one.name}"): one for one in WebhookEventType
+    webhook_pb2.WebhookEventType.Value(f"WEBHOOK_EVENT_TYPE_{event_type.name}"): event_type
+    for event_type in WebhookEventType
 }
 STATES_BY_NUMBER: Final[dict[int, DeliveryState]] = {
     webhook_pb2.WebhookDeliveryState.Value(f"WEBHOOK_DELIVERY_STATE_{state}"): state for state in DeliveryState
@@ -53,7 +54,7 @@ _webhook_message = maker(
 
 def webhook_message(webhook: Webhook, now: Micros) -> webhook_pb2.Webhook:
     """Return a webhook; of its secrets only the times of those that sign."""
-    return _webhook_message(replace(webhook, secrets=tuple(one for one in webhook.secrets if one.signs(now))))
+    return _webhook_message(replace(webhook, secrets=tuple(secret for secret in webhook.secrets if secret.signs(now))))
 
 
 def create_webhook(request: api.CreateWebhookRequest, *, allow_http: bool) -> dict[str, Any]:
@@ -99,13 +100,13 @@ def _fields(checks: Checks, request: Any, named: frozenset[str]) -> dict[str, An
     return {name: value for name, value in values.items() if name in named}
 
 
-def _percents(checks: Checks, given: Sequence[int]) -> tuple[int, ...]:
-    checks.count("progress_percents", len(given), MAX_NUMBERS)
-    found = sorted(set(given))
-    checks.count("progress_percents", len(found), MAX_PERCENTS)
-    for percent in found:
+def _percents(checks: Checks, percents: Sequence[int]) -> tuple[int, ...]:
+    checks.count("progress_percents", len(percents), MAX_NUMBERS)
+    distinct = sorted(set(percents))
+    checks.count("progress_percents", len(distinct), MAX_PERCENTS)
+    for percent in distinct:
         checks.within("progress_percents", percent, 1, 99)
-    return tuple(found)
+    return tuple(distinct)
 
 
 def _check_url(checks: Checks, url: str, *, allow_http: bool) -> None:
@@ -165,7 +166,7 @@ def redelivered_states(request: api.RedeliverWebhookRequest) -> frozenset[Delive
     """Check RedeliverWebhook, which names a delivery or a position; return the states of the deliveries after that."""
     with Checks() as checks:
         _check_id(checks, request.webhook_id)
-        found = frozenset(checks.numbers("states", request.states, STATES_BY_NUMBER))
+        states = frozenset(checks.numbers("states", request.states, STATES_BY_NUMBER))
         if request.HasField("since_position"):
             checks.within("since_position", request.since_position, 0, MAX_POSITION)
             if request.delivery_id:
@@ -176,4 +177,4 @@ def redelivered_states(request: api.RedeliverWebhookRequest) -> frozenset[Delive
             checks.fault("states", "must not be combined with delivery_id")
         checks.at_most("delivery_id", request.delivery_id, 128)
         checks.reason(request.reason)
-    return found or frozenset({DeliveryState.DELIVERED, DeliveryState.DEAD})
+    return states or frozenset({DeliveryState.DELIVERED, DeliveryState.DEAD})

@@ -103,8 +103,8 @@ _UNSCHEDULE = (
 
 def lock(connection: Connection, keys: Iterable[str]) -> dict[str, Webhook]:
     """Return those webhooks that exist, by key, locked in that order."""
-    wanted = select(webhooks.c.webhook).where(webhooks.c.webhook_key.in_(sorted(keys)))
-    rows = connection.execute(wanted.order_by(webhooks.c.webhook_key).with_for_update())
+    query = select(webhooks.c.webhook).where(webhooks.c.webhook_key.in_(sorted(keys)))
+    rows = connection.execute(query.order_by(webhooks.c.webhook_key).with_for_update())
     return {webhook.key: webhook for webhook in map(webhook_of, rows)}
 
 

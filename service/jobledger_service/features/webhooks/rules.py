@@ -29,7 +29,9 @@ class WebhookEventType(StrEnum):
     JOB_DELETED = "job.deleted"
 
 
-DEFAULT_EVENT_TYPES: Final = tuple(one for one in WebhookEventType if one is not WebhookEventType.JOB_PROGRESS)
+DEFAULT_EVENT_TYPES: Final = tuple(
+    event_type for event_type in WebhookEventType if event_type is not WebhookEventType.JOB_PROGRESS
+)
 DEFAULT_PERCENTS: Final = (25, 50, 75)
 
 _OF_CHANGE: Final = {
@@ -47,18 +49,18 @@ _OF_STATE: Final = {
 
 def event_types(changes: Sequence[Change], *, progressed: bool) -> list[WebhookEventType]:
     """Return the types of an entry's changes; progress precedes the end of the job, and is else the last."""
-    found: list[WebhookEventType] = []
+    types: list[WebhookEventType] = []
     for change in changes:
         if change.to_state == change.from_state:
             continue
         event_type = _OF_CHANGE.get(change.type) or (_OF_STATE.get(change.to_state) if change.to_state else None)
         if event_type is not None:
-            found.append(event_type)
+            types.append(event_type)
     if progressed:
         ends = (WebhookEventType.JOB_COMPLETED, WebhookEventType.JOB_FAILED, WebhookEventType.JOB_CANCELLED)
-        place = next((n for n, event_type in enumerate(found) if event_type in ends), len(found))
-        found.insert(place, WebhookEventType.JOB_PROGRESS)
-    return found
+        place = next((n for n, event_type in enumerate(types) if event_type in ends), len(types))
+        types.insert(place, WebhookEventType.JOB_PROGRESS)
+    return types
 
 
 def reached(percents: Sequence[int], before: float, after: float) -> list[int]:
@@ -172,13 +174,15 @@ def rotate(webhook: Webhook, value: str, grace_period: int, now: Micros) -> Webh
     """Return the webhook with a new secret; others sign for `grace_period` microseconds, or less if they do."""
     until = Micros(now + grace_period)
     older = [
-        Secret(one.value, one.create_time, until if one.expire_time is None else min(one.expire_time, until))
-        for one in webhook.secrets
+        Secret(
+            secret.value, secret.create_time, until if secret.expire_time is None else min(secret.expire_time, until)
+        )
+        for secret in webhook.secrets
     ]
-    left = [one for one in older if one.signs(now)]
-    left.sort(key=lambda one: (one.expire_time or 0, one.create_time), reverse=True)
-    kept = left[: MAX_SECRETS - 1]
-    kept.sort(key=lambda one: one.create_time, reverse=True)
+    signing = [secret for secret in older if secret.signs(now)]
+    signing.sort(key=lambda secret: (secret.expire_time or 0, secret.create_time), reverse=True)
+    kept = signing[: MAX_SECRETS - 1]
+    kept.sort(key=lambda secret: secret.create_time, reverse=True)
     return replace(webhook, secrets=(Secret(value, now), *kept), update_time=now)
 
 

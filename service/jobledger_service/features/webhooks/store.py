@@ -62,16 +62,16 @@ class SqlWebhookStore:
 
     def all_after(self, after: str, limit: int) -> list[Webhook]:
         """Return webhooks of all owners with keys above `after`, by key."""
-        some = _WEBHOOKS.where(webhooks.c.webhook_key > after)
-        return self._read(some.order_by(webhooks.c.webhook_key).limit(limit))
+        later = _WEBHOOKS.where(webhooks.c.webhook_key > after)
+        return self._read(later.order_by(webhooks.c.webhook_key).limit(limit))
 
     def recording(self, owners: Iterable[str]) -> list[Webhook]:
         """Return the webhooks of these owners that record events."""
         return self._read(_WEBHOOKS.where(webhooks.c.owner.in_(sorted(owners)), _records_events))
 
-    def _read(self, wanted: Select[Any]) -> list[Webhook]:
+    def _read(self, query: Select[Any]) -> list[Webhook]:
         with self._database.read() as connection:
-            return [webhook_of(row) for row in connection.execute(wanted)]
+            return [webhook_of(row) for row in connection.execute(query)]
 
     def create(self, webhook: Webhook, limit: int) -> Webhook:
         """Add a webhook for later events; return it, or the one with its request_id.
@@ -83,8 +83,8 @@ class SqlWebhookStore:
             # one at a time, and not while events are recorded: the first webhook starts the recording
             connection.execute(_CHECKPOINT.with_for_update())
             if webhook.request_id:
-                same = _WEBHOOKS.where(mine, webhooks.c.request_id == webhook.request_id)
-                if (row := connection.execute(same).first()) is not None:
+                repeated = _WEBHOOKS.where(mine, webhooks.c.request_id == webhook.request_id)
+                if (row := connection.execute(repeated).first()) is not None:
                     return webhook_of(row)
             if connection.execute(select(func.count()).where(mine)).scalar_one() >= limit:
                 raise TooManyWebhooks(limit)
@@ -108,11 +108,11 @@ class SqlWebhookStore:
     def delete(self, key: str, limit: int) -> bool | None:
         """Delete at most `limit` deliveries, then the webhook; return whether it is gone, None if it did not exist."""
         mine = deliveries.c.webhook_key == key
-        some = select(deliveries.c.position).where(mine).order_by(deliveries.c.position).limit(limit).subquery()
+        oldest = select(deliveries.c.position).where(mine).order_by(deliveries.c.position).limit(limit).subquery()
         with self._database.write() as connection:
             if not lock(connection, [key]):
                 return None
-            last = connection.execute(select(func.max(some.c.position))).scalar_one()
+            last = connection.execute(select(func.max(oldest.c.position))).scalar_one()
             if last is not None:
                 connection.execute(delete(deliveries).where(mine, deliveries.c.position <= last))
             if connection.execute(select(deliveries.c.position).where(mine).limit(1)).first() is not None:
@@ -152,12 +152,12 @@ class SqlWebhookStore:
                 return False
             if connection.execute(_CHECKPOINT.with_for_update()).scalar_one() != batch.since:
                 return False
-            concerned = {one.webhook_key for one in batch.deliveries}
+            concerned = {delivery.webhook_key for delivery in batch.deliveries}
             if batch.trimmed is not None:
                 concerned |= set(connection.execute(select(webhooks.c.webhook_key).where(_records_events)).scalars())
             locked = lock(connection, concerned)
-            recording = {key for key, one in locked.items() if one.state is not WebhookState.DISABLED}
-            if rows := [delivery_row(one) for one in batch.deliveries if one.webhook_key in recording]:
+            recording = {key for key, webhook in locked.items() if webhook.state is not WebhookState.DISABLED}
+            if rows := [delivery_row(delivery) for delivery in batch.deliveries if delivery.webhook_key in recording]:
                 connection.execute(insert(deliveries), rows)
             new = deliveries.c.position.between(batch.since + 1, batch.through)
             for webhook in locked.values():

@@ -34,8 +34,8 @@ class WorkerCalls(MsgStruct, frozen=True):
 
         def read_and_show(after: Place | None, limit: int) -> tuple[bytes, Place | None]:
             page, last = self.store.page(owner, after, limit)
-            shown = [_worker(one, held, owner) for one, held in page]
-            if (count := fitting(one.ByteSize() for one in shown)) < len(shown):
+            shown = [_worker(worker, held, owner) for worker, held in page]
+            if (count := fitting(message.ByteSize() for message in shown)) < len(shown):
                 last = place_of(page[count - 1][0], owner)
             return api.ListWorkersResponse(workers=shown[:count]).SerializeToString(), last
 
@@ -44,18 +44,18 @@ class WorkerCalls(MsgStruct, frozen=True):
         return shown + api.ListWorkersResponse(next_page_token=token).SerializeToString()
 
 
-def _worker(one: StoredWorker, held: int, owner: str) -> api.Worker:
+def _worker(worker: StoredWorker, held: int, owner: str) -> api.Worker:
     """Return a worker as an owner may see it: of another owner's key, he sees that it claims for him."""
-    owners = [owner] if one.owners is None or one.owner != owner else sorted(one.owners.names)
+    owners = [owner] if worker.owners is None or worker.owner != owner else sorted(worker.owners.names)
     return api.Worker(
-        worker=one.worker,
-        kinds=one.kinds,
+        worker=worker.worker,
+        kinds=worker.kinds,
         owners=owners,
-        first_seen_time=convert.timestamp(one.first_seen_time),
-        last_seen_time=convert.timestamp(one.last_seen_time),
+        first_seen_time=convert.timestamp(worker.first_seen_time),
+        last_seen_time=convert.timestamp(worker.last_seen_time),
         chunk_count=held,
-        version=one.version,
-        host=one.host,
+        version=worker.version,
+        host=worker.host,
     )
 
 
@@ -73,8 +73,8 @@ def workers(kernel: Kernel) -> Feature:
         now = kernel.clock()
         seen = active.since(written)
         for begin in range(0, len(seen), ROWS_PER_STEP):
-            some = seen[begin : begin + ROWS_PER_STEP]
-            await kernel.committer.run_on_writer(partial(store.write, some), len(some))
+            step = seen[begin : begin + ROWS_PER_STEP]
+            await kernel.committer.run_on_writer(partial(store.write, step), len(step))
         written = now
         active.forget(now - REMEMBERED)
         return False

@@ -69,9 +69,9 @@ class SqlWorkerStore:
 
     def write(self, seen: Sequence[SeenWorker]) -> None:
         """Record workers, in the order of their keys; those that have not claimed here only when they are known."""
-        rows = sorted(seen, key=lambda one: (one.owner, one.worker))
-        claimed = [_row(one) for one in rows if one.info is not None]
-        heard = [{"of": one.owner, "by": one.worker, "at": one.time} for one in rows if one.info is None]
+        rows = sorted(seen, key=lambda worker: (worker.owner, worker.worker))
+        claimed = [_row(worker) for worker in rows if worker.info is not None]
+        heard = [{"of": worker.owner, "by": worker.worker, "at": worker.time} for worker in rows if worker.info is None]
         with self._database.write() as connection:
             self._database.dialect.lock(connection, "workers")
             if claimed:
@@ -88,8 +88,8 @@ class SqlWorkerStore:
             gone = {(owner, worker) for owner, worker in connection.execute(silent)}
             gone.update(self._excess(connection, limit - len(gone)))
             if gone:
-                one = delete(workers).where(key[0] == bindparam("of"), key[1] == bindparam("by"))
-                connection.execute(one, [{"of": owner, "by": worker} for owner, worker in sorted(gone)])
+                row = delete(workers).where(key[0] == bindparam("of"), key[1] == bindparam("by"))
+                connection.execute(row, [{"of": owner, "by": worker} for owner, worker in sorted(gone)])
         return len(gone)
 
     def _excess(self, connection: Connection, limit: int) -> list[tuple[str, str]]:
@@ -99,8 +99,8 @@ class SqlWorkerStore:
             return []
         newest = (workers.c.last_seen_time.desc(), workers.c.worker)
         beyond = select(workers.c.worker).where(workers.c.owner == owner).order_by(*newest)
-        found = connection.execute(beyond.offset(self._max_workers).limit(limit)).scalars()
-        return [(owner, worker) for worker in found]
+        beyond_limit = connection.execute(beyond.offset(self._max_workers).limit(limit)).scalars()
+        return [(owner, worker) for worker in beyond_limit]
 
     def page(self, owner: str, after: Place | None, limit: int) -> tuple[list[tuple[StoredWorker, int]], Place | None]:
         """Return workers of an owner's keys, then others that claim for it, each with how many chunks it holds.
@@ -108,25 +108,25 @@ class SqlWorkerStore:
         The place of the last one is returned too when more follow.
         """
         with self._database.read() as connection:
-            found: list[StoredWorker] = []
+            stored: list[StoredWorker] = []
             if after is None or not after[0]:
                 name = "" if after is None else after[2]
-                found = _find(connection, limit + 1, workers.c.owner == owner, workers.c.worker > name)
-            if len(found) <= limit:
+                stored = _find(connection, limit + 1, workers.c.owner == owner, workers.c.worker > name)
+            if len(stored) <= limit:
                 place = tuple_(workers.c.owner, workers.c.worker)
                 begin = place > tuple_(*after[1:]) if after is not None and after[0] else true()
                 mine = self._database.dialect.contains(workers.c.served, bindparam("mine", type_=Text))
                 serves = or_(workers.c.served == f" {ALL} ", mine)
                 others = and_(of_fleets, workers.c.owner != owner, serves, begin)
-                found += _find(connection, limit + 1 - len(found), others, mine=f" {owner} ")
-            page = found[:limit]
+                stored += _find(connection, limit + 1 - len(stored), others, mine=f" {owner} ")
+            page = stored[:limit]
             held = _held(connection, owner, page)
-        return [*zip(page, held, strict=True)], place_of(page[-1], owner) if len(found) > limit else None
+        return [*zip(page, held, strict=True)], place_of(page[-1], owner) if len(stored) > limit else None
 
 
-def place_of(one: StoredWorker, owner: str) -> Place:
+def place_of(worker: StoredWorker, owner: str) -> Place:
     """Return a worker's place in the list of an owner."""
-    return one.owner != owner, one.owner, one.worker
+    return worker.owner != owner, worker.owner, worker.worker
 
 
 def _row(seen: SeenWorker) -> Mapping[str, object]:
@@ -148,8 +148,8 @@ def _row(seen: SeenWorker) -> Mapping[str, object]:
 def _find(
     connection: Connection, limit: int, *conditions: ColumnElement[bool], **parameters: str
 ) -> list[StoredWorker]:
-    wanted = select(workers).where(*conditions).order_by(workers.c.owner, workers.c.worker).limit(limit)
-    return [_worker(*row) for row in connection.execute(wanted, parameters)]
+    query = select(workers).where(*conditions).order_by(workers.c.owner, workers.c.worker).limit(limit)
+    return [_worker(*row) for row in connection.execute(query, parameters)]
 
 
 def _worker(owner: str, worker: str, kinds: str, served: str, *others: str) -> StoredWorker:
@@ -163,15 +163,15 @@ def _worker(owner: str, worker: str, kinds: str, served: str, *others: str) -> S
 
 def _held(connection: Connection, owner: str, page: Sequence[StoredWorker]) -> list[int]:
     """Return how many chunks each worker holds: the owner's, and those of the fleets of the owner's own keys, all."""
-    wide = {one.worker for one in page if one.owner == owner and one.owners is not None}
-    mine = {one.worker for one in page} - wide
+    wide = {worker.worker for worker in page if worker.owner == owner and worker.owners is not None}
+    mine = {worker.worker for worker in page} - wide
     which = or_(chunks.c.worker.in_(wide), and_(chunks.c.worker.in_(mine), chunks.c.owner == owner))
     key = (chunks.c.worker, chunks.c.owner)
     counted = select(*key, func.count()).where(leased, which).group_by(*key)
     counts = {(worker, of): count for worker, of, count in connection.execute(counted)}
 
-    def held(one: StoredWorker) -> int:
-        served = one.owners if one.owner == owner and one.owners is not None else Owners(frozenset({owner}))
-        return sum(count for (worker, of), count in counts.items() if worker == one.worker and of in served)
+    def held(worker: StoredWorker) -> int:
+        served = worker.owners if worker.owner == owner and worker.owners is not None else Owners(frozenset({owner}))
+        return sum(count for (name, of), count in counts.items() if name == worker.worker and of in served)
 
-    return [held(one) for one in page]
+    return [held(worker) for worker in page]

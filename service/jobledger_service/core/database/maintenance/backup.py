@@ -144,9 +144,9 @@ def _copy(source: Path, target: Path, progress: Progress) -> None:
 
 def _checked(copy: Path) -> int:
     with closing(sqlite3.connect(copy)) as connection:
-        found = [row[0] for row in connection.execute("PRAGMA integrity_check")]
-        if found != ["ok"]:
-            raise BackupError(f"the copy is damaged, and so may the database be: {'; '.join(found[:3])}")
+        problems = [row[0] for row in connection.execute("PRAGMA integrity_check")]
+        if problems != ["ok"]:
+            raise BackupError(f"the copy is damaged, and so may the database be: {'; '.join(problems[:3])}")
         position: int = connection.execute("SELECT position FROM ledger").fetchone()[0]
     return position
 

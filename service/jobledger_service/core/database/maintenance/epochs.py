@@ -34,7 +34,9 @@ def begin_epoch(database: Database) -> int:
     Raises ServersConnectedError.
     """
     with database.write() as connection:
-        servers = [one.name for one in database.dialect.replicas(connection) if one.name != database.dialect.name]
+        servers = [
+            replica.name for replica in database.dialect.replicas(connection) if replica.name != database.dialect.name
+        ]
         if servers:
             raise ServersConnectedError(f"{len(servers)} servers are connected to the database: stop them first")
         changed = update(ledger).values(epoch_values()).returning(ledger.c.position)

@@ -59,12 +59,12 @@ def check(database: Database) -> bool:
 def _is_current(connection: Connection, versions: Sequence[Path]) -> bool:
     """Return whether the schema is up to date, without Alembic: usually another start has upgraded it."""
     revisions = sorted(file.stem.partition("_")[0] for directory in versions for file in directory.glob("[0-9]*.py"))
-    found = None
+    version = None
     if inspect(connection).has_table(schema_version.name):
-        found = connection.execute(select(schema_version.c.version_num)).scalar_one_or_none()
-    if found is not None and found not in revisions:
-        raise SchemaError(f"the database's schema, {found}, is of a later version: upgrade this server")
-    if found != revisions[-1]:
+        version = connection.execute(select(schema_version.c.version_num)).scalar_one_or_none()
+    if version is not None and version not in revisions:
+        raise SchemaError(f"the database's schema, {version}, is of a later version: upgrade this server")
+    if version != revisions[-1]:
         return False
     lowest = read_writer_level(connection)
     if not may_write(lowest):

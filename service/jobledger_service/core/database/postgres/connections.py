@@ -69,15 +69,15 @@ class BoundedConnection(psycopg.Connection[Any]):
             return super().wait(gen, interval, timeout)
         if self.deadline.is_over:
             raise errors.QueryCanceled(_DEADLINE_MESSAGE)
-        left = self.deadline.left + CLIENT_GRACE_SECONDS
-        bound = left if self.answer_timeout is None else min(left, self.answer_timeout)
+        remaining = self.deadline.left + CLIENT_GRACE_SECONDS
+        bound = remaining if self.answer_timeout is None else min(remaining, self.answer_timeout)
         if bound == inf:
             return super().wait(gen, interval)
         try:
             return super().wait(gen, interval, bound)
         except errors._WaitTimeout:  # noqa: SLF001  what the driver's `wait` says that it raises
             pass
-        if bound == left:
+        if bound == remaining:
             return self._cancelled(gen, interval)
         raise self._no_answer_error()
 
@@ -96,7 +96,7 @@ class BoundedConnection(psycopg.Connection[Any]):
         return psycopg.OperationalError("the database does not answer")
 
 
-def bounded(given: Mapping[str, Any], limits: TimeLimits) -> dict[str, Any]:
+def bounded(parameters: Mapping[str, Any], limits: TimeLimits) -> dict[str, Any]:
     """Return the parameters of a connection with the client's limits; the operator's own values take precedence.
 
     The database's limits are set once there is a connection: poolers refuse them as start-up parameters.
@@ -106,7 +106,7 @@ def bounded(given: Mapping[str, Any], limits: TimeLimits) -> dict[str, Any]:
         interval = _probe_interval(limits.statement)
         ours |= {"keepalives_idle": interval, "keepalives_interval": interval, "keepalives_count": KEEPALIVES}
         ours |= {"tcp_user_timeout": round(limits.statement * 1_000)}
-    return {**ours, **given}
+    return {**ours, **parameters}
 
 
 class Hosts:

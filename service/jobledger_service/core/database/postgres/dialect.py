@@ -120,17 +120,17 @@ class Postgres(Dialect):
         return select(walk.order_by(*ordered).limit(limit).subquery())
 
     def first_of_each(self, walk: Select[Any], of: Column[Any]) -> Select[Any]:
-        wanted = self.keys().subquery("wanted")
-        first = walk.where(of == wanted.c[0]).lateral("first")
-        return select(first).join_from(wanted, first, true())
+        keys = self.keys().subquery("wanted")
+        first = walk.where(of == keys.c[0]).lateral("first")
+        return select(first).join_from(keys, first, true())
 
     def searched(self) -> Select[Any]:
         query = cast(bindparam("query", type_=Text), postgresql.TSQUERY)
         return select(job_words.c.job_key).where(search_vector.op("@@")(query))
 
     def query_value(self, parts: Iterable[Sequence[str]]) -> str:
-        one_of = (" | ".join(f"'{p.strip()}'{'' if p.endswith(' ') else ':*'}" for p in some) for some in parts)
-        return " & ".join(f"({some})" for some in one_of)
+        one_of = (" | ".join(f"'{p.strip()}'{'' if p.endswith(' ') else ':*'}" for p in part) for part in parts)
+        return " & ".join(f"({term})" for term in one_of)
 
     def try_lock(self, connection: Connection, name: str) -> bool:
         return bool(connection.execute(select(func.pg_try_advisory_xact_lock(_lock_number(name)))).scalar_one())

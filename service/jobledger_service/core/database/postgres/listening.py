@@ -73,8 +73,8 @@ async def _open(database: Database) -> ListenConnection:
     if database.pooling.listen:
         name = {"application_name": str(url.query["application_name"])}
         url = make_url(database.pooling.listen).set(drivername=url.drivername).update_query_dict(name)
-    _, given = database.writer.dialect.create_connect_args(url)
-    for host in each_host(given):
+    _, parameters = database.writer.dialect.create_connect_args(url)
+    for host in each_host(parameters):
         try:
             connection = await psycopg.AsyncConnection.connect(autocommit=True, **bounded(host, database.limits))
         except psycopg.OperationalError as error:

@@ -84,14 +84,14 @@ class Sqlite(Dialect):
 
     def insert_alike(self, table: Table, shared: Sequence[str], names: Sequence[str], count: int) -> str:
         values = ", ".join([*("?" * len(shared)), *(f"given.column{place}" for place, _ in enumerate(names, 1))])
-        given = f"(VALUES {_marks(names, count)}) AS given"
-        return f"INSERT INTO {table.name} ({listed([*shared, *names])}) SELECT {values} FROM {given}"
+        rows = f"(VALUES {_marks(names, count)}) AS given"
+        return f"INSERT INTO {table.name} ({listed([*shared, *names])}) SELECT {values} FROM {rows}"
 
     def update(self, table: Table, names: Sequence[str], count: int) -> str:
-        given, keys = {name: f"given.column{place}" for place, name in enumerate(names, 1)}, keys_of(table)
-        changes = ", ".join(f'"{name}" = {value}' for name, value in given.items() if name not in keys)
-        found = " AND ".join(f'{table.name}."{name}" = {given[name]}' for name in keys)
-        return f"UPDATE {table.name} SET {changes} FROM (VALUES {_marks(names, count)}) AS given WHERE {found}"
+        new, keys = {name: f"given.column{place}" for place, name in enumerate(names, 1)}, keys_of(table)
+        changes = ", ".join(f'"{name}" = {value}' for name, value in new.items() if name not in keys)
+        is_row = " AND ".join(f'{table.name}."{name}" = {new[name]}' for name in keys)
+        return f"UPDATE {table.name} SET {changes} FROM (VALUES {_marks(names, count)}) AS given WHERE {is_row}"
 
     def delete(self, table: Table, names: Sequence[str], count: int) -> str:
         """Return it with a condition for each row: several columns IN a list of rows would read through the table."""
@@ -105,9 +105,9 @@ class Sqlite(Dialect):
         return tuple(chain.from_iterable(row.values() for row in part))
 
     def alike(self, table: Table, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:  # noqa: ARG002  a value says its type
-        same = tuple(shared.values())
+        shared_values = tuple(shared.values())
         for count, part in _parts(list(zip(*columns.values(), strict=True))):
-            yield count, (*same, *chain.from_iterable(part))
+            yield count, (*shared_values, *chain.from_iterable(part))
 
     def is_one_of(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         return column.in_(select(func.json_each(bindparam(name, type_=Text)).table_valued("value").c.value))
@@ -120,24 +120,24 @@ class Sqlite(Dialect):
         return walk
 
     def first_of_each(self, walk: Select[Any], of: Column[Any]) -> Select[Any]:
-        wanted = self.keys().subquery("wanted")
+        keys = self.keys().subquery("wanted")
         primary_key = [column for column in of.table.primary_key if column is not of]
-        of_one = of == wanted.c[0]
-        first = walk.with_only_columns(*primary_key).where(of_one).correlate(wanted)
-        return select(*walk.selected_columns).join_from(wanted, of.table, of_one & tuple_(*primary_key).in_(first))
+        of_one = of == keys.c[0]
+        first = walk.with_only_columns(*primary_key).where(of_one).correlate(keys)
+        return select(*walk.selected_columns).join_from(keys, of.table, of_one & tuple_(*primary_key).in_(first))
 
     def searched(self) -> Select[Any]:
-        found = table("job_search", column("rowid", Integer))
+        search = table("job_search", column("rowid", Integer))
         matches: ColumnElement[bool] = literal_column("job_search").op("MATCH")(bindparam("query", type_=Text))
         return (
             select(job_words.c.job_key)
-            .select_from(found.join(job_words, job_words.c.number == found.c.rowid))
+            .select_from(search.join(job_words, job_words.c.number == search.c.rowid))
             .where(matches)
         )
 
     def query_value(self, parts: Iterable[Sequence[str]]) -> str:
-        one_of = (" OR ".join(f'"{p.strip()}"{"" if p.endswith(" ") else "*"}' for p in some) for some in parts)
-        return " AND ".join(f"({some})" for some in one_of)
+        one_of = (" OR ".join(f'"{p.strip()}"{"" if p.endswith(" ") else "*"}' for p in part) for part in parts)
+        return " AND ".join(f"({term})" for term in one_of)
 
     def lock(self, connection: Connection, *names: str) -> None:
         """There is one writer."""
@@ -165,11 +165,11 @@ class Sqlite(Dialect):
 
 def _parts(rows: Sequence[T]) -> Iterator[tuple[int, Sequence[T]]]:
     end = len(rows)
-    left = end
-    while left:
-        size = min(_MOST, 1 << left.bit_length() - 1)
-        yield size, rows[end - left : end - left + size]
-        left -= size
+    remaining = end
+    while remaining:
+        size = min(_MOST, 1 << remaining.bit_length() - 1)
+        yield size, rows[end - remaining : end - remaining + size]
+        remaining -= size
 
 
 def _marks(names: Sequence[str], count: int) -> str:
