@@ -6,8 +6,8 @@ from pathlib import Path
 import psycopg
 import pytest
 from jobledger_service.core.database.history import History
-from jobledger_service.core.database.postgres import BoundedConnection, Hosts
-from jobledger_service.core.database.postgres_dialect import Postgres
+from jobledger_service.core.database.postgres.connections import BoundedConnection, Hosts
+from jobledger_service.core.database.postgres.dialect import Postgres
 from sqlalchemy import make_url
 
 from tests.support.databases import new_database

@@ -26,7 +26,7 @@ _MODULES: Final = {
 
 
 class _Commands(Mapping[str, Any]):
-    """The commands by name, each imported when it is looked up: `serve` and `--version` do without the others."""
+    """The commands by name, each imported when it is looked up: `serve` and `--version` need few of them."""
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401  typer has a click of its own
         module = import_module(f"{__package__}.{_MODULES[name]}")

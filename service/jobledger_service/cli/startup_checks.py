@@ -80,7 +80,7 @@ def check_ports_are_free(settings: Settings) -> None:
 
 
 def _check_free(flag: str, address: str, *, shared: bool) -> None:
-    """Try to listen on each address of a host: a name may have one that this machine does without."""
+    """Try to listen on each address of a host: a name may have one that this machine lacks."""
     host, port = _host_and_port(flag, address)
     try:
         places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

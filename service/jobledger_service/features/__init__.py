@@ -1,1 +1,1 @@
-"""The features beside the core: a folder each; none imports another."""
+"""The features beside the core: one folder each, which import no other feature."""

@@ -43,7 +43,7 @@ def access(kernel: Kernel) -> Feature:
         return False
 
     async def record_use() -> bool:
-        """Record when keys were last used, in steps. What a crash takes away is lost."""
+        """Record when keys were last used, in steps. A crash loses what was not recorded."""
         used = sorted(keyring.pop_used().items())
         for begin in range(0, len(used), ROWS_PER_STEP):
             step = dict(used[begin : begin + ROWS_PER_STEP])

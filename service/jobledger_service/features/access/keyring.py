@@ -21,14 +21,14 @@ GATHER_SECONDS: Final = 0.05
 
 
 MAX_UNKNOWN: Final = 1_000
-"""Calls with unknown keys that may wait for a refresh: anyone may send them, and a silent database lets them wait."""
+"""Calls with unknown keys that may wait for a refresh: anyone may send them, even while the database is silent."""
 
 KeyChanges = Sequence[tuple[int, ApiKey]]
 """Keys by the number of their last change, in its order."""
 
 
 class _CachedKey(MsgStruct):
-    """A cached key; `used` is when it was last used, None when not since that was last recorded."""
+    """A cached key; `used` is when it was last used, None when it was not used since the last record."""
 
     key: ApiKey
     caller: Caller
@@ -74,7 +74,7 @@ class KeyRing:
         return held.caller
 
     async def _look_up(self, digest: bytes) -> _CachedKey | None:
-        """Return a key that is new; None when there is none."""
+        """Return a new key, None when the refresh finds none."""
         if self._unknown >= MAX_UNKNOWN:
             raise InFlightFull("public_calls")
         self._unknown += 1
@@ -106,7 +106,7 @@ class KeyRing:
         return self._by_digest.get
 
     def _replace(self, every: KeyChanges) -> None:
-        """Keep these keys and no others."""
+        """Replace all keys."""
         known = {key.key_id for _, key in every}
         self._by_id = {key_id: held for key_id, held in self._by_id.items() if key_id in known}
         self._by_digest = {held.key.digest: held for held in self._by_id.values()}
@@ -131,6 +131,6 @@ class KeyRing:
 
 
 def _is_same(change: tuple[int, ApiKey], other: tuple[int, ApiKey]) -> bool:
-    """Whether these are one change; when a key was last used is none."""
+    """Whether two changes are equal, except for the time of last use."""
     (number, key), (other_number, other_key) = change, other
     return number == other_number and replace(key, last_used_time=other_key.last_used_time) == other_key

@@ -31,7 +31,7 @@ class SqlKeyStore:
         self._max_look = max_look
 
     def write(self, decide: Decide, key_id: str = "", request_key: str | None = None) -> Sequence[ApiKey]:
-        """Decide over a key, None when there is none, with no other writer of keys; write and return the outcome.
+        """Decide about a key, None for a new one, as the only writer of keys; write and return the outcome.
 
         The key has this key_id, or was created by the request with this key.
         """
@@ -89,7 +89,7 @@ class SqlKeyStore:
             connection.execute(later, [{"of": key_id, "at": used[key_id]} for key_id in sorted(used)])
 
     def trim(self, before: int, limit: int) -> int:
-        """Forget at most `limit` API keys that ended before a time; return how many.
+        """Delete at most `limit` API keys that ended before a time; return their number.
 
         The key that changed last stays, so that numbers of changes are not given twice.
         """

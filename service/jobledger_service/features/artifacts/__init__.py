@@ -1,1 +1,1 @@
-"""Deletes the files and objects of deleted jobs' artifacts, below the roots that the operator allowed."""
+"""Deletes the files and objects of deleted jobs' artifacts, below the roots that the operator allows."""

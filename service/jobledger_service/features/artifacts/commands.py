@@ -1,4 +1,4 @@
-"""Steps of the deletion of artifacts: how many were deleted, were missing, are kept and failed."""
+"""Steps of the deletion of artifacts, and their counts: deleted, missing, kept, failed."""
 
 from collections.abc import Mapping
 
@@ -21,7 +21,7 @@ from .walk import Walk
 class ArtifactsStep(RunStep, MsgStruct, frozen=True):
     """Record the outcome of a removal step: how many artifacts of a deleted job were deleted, missing or kept.
 
-    Those that are `kept` are under no root. The `last` step of an attempt completes the chunk, or fails it with
+    Artifacts outside all roots are `kept`. The `last` step of an attempt completes the chunk, or fails it with
     failures; `jitter_sample` spreads the wait of the next attempt.
     """
 

@@ -39,7 +39,7 @@ class ArtifactDeletions:
     async def work(self, claimed: ClaimedChunk, turn: Turn) -> None:
         """Delete what the artifacts of a deleted job point at, from where the last attempt ended, until its turn ends.
 
-        First those are tried again that could not be deleted.
+        Artifacts whose deletion failed before are tried first.
         """
         kernel, job = self._kernel, deleted_job_of(claimed)
         run = await kernel.readers.for_server(kernel.store.read_run, claimed.job.key)

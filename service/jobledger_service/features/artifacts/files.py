@@ -1,4 +1,4 @@
-"""Deletes files of this machine: from the root down each directory is opened in the one before, over no link."""
+"""Deletes files of this machine: from the root down each directory is opened in its parent, without following links."""
 
 import errno
 import os
@@ -19,10 +19,10 @@ _FOR_GOOD: Final = {
 
 
 def remove_file(location: ArtifactLocation) -> bool:
-    """Delete the name that a place gives, a link itself and not what it leads to; return whether it was there.
+    """Delete the file or link of a location, never a link's target; return whether it existed.
 
-    The root may be reached through links, which are the operator's own; from the owner's directory down none is
-    followed. Raises NotDeletedError.
+    Links above the root are the operator's and are followed; links from the owner's directory down are not. Raises
+    NotDeletedError.
     """
     *directories, name = location.below
     try:

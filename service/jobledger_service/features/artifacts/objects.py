@@ -65,7 +65,7 @@ def remove_object(location: ArtifactLocation) -> bool:
 
 
 def _kind(files: "AbstractFileSystem", path: str) -> str:
-    """Return "file" or "directory", "" when there is neither."""
+    """Return "file" or "directory", empty for a missing object."""
     try:
         return str(files.info(path)["type"])
     except FileNotFoundError:
@@ -82,7 +82,7 @@ def _has_bucket(files: "AbstractFileSystem", location: ArtifactLocation) -> bool
 
 
 def has_bucket(root: Root) -> bool:
-    """Whether the bucket of a root exists, as far as the store tells; raises what its driver raises."""
+    """Whether the bucket of a root exists, according to its store; raises its driver's errors."""
     location = ArtifactLocation(root.scheme, root.authority, (), ("any",))
     return _has_bucket(_opened(location)[0], location)
 

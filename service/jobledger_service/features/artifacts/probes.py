@@ -22,8 +22,7 @@ PROBE_THREAD: Final = "artifact store"
 class StoreProbes:
     """Checks each store periodically, and records the result in `components`.
 
-    A probe that hangs keeps a thread of its own, which the end of the process does not wait for; no other probe of the
-    store begins meanwhile.
+    A probe that hangs blocks only its own daemon thread; no other probe of the store begins meanwhile.
     """
 
     def __init__(self, roots: Roots, components: MutableMapping[str, Component], clock: Callable[[], Micros]) -> None:

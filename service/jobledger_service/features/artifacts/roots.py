@@ -1,4 +1,4 @@
-"""Where artifacts may be deleted, as the settings say."""
+"""The roots of the settings, below which artifacts may be deleted."""
 
 from jobledger_service.settings import InvalidSettingError, Settings
 

@@ -1,14 +1,13 @@
-"""Which URIs lie under the roots that the operator allowed: a rule about text, that touches nothing.
+"""Which URIs lie under the roots that the operator allows: a rule about text, which reads no storage.
 
-What cannot be read in exactly one way is under no root. A root and a URI agree in scheme and authority letter by
+An ambiguous URI is under no root. A root and a URI agree in scheme and authority letter by
 letter; below that only plain segments count: no empty one, no `.` or `..`, no query, no fragment. A percent sign is an
 encoding in `file:`, where it is taken back once; elsewhere it may be either, so that such a URI is left alone.
 
-Workers often report the address from which a file is downloaded, and not where it is kept. A root may say that one
-stands for the other: https://media.example/out/=s3://bucket/out/.
+Workers often report the address from which a file is downloaded, not its storage location. A root may map one to the
+other: https://media.example/out/=s3://bucket/out/.
 
-The segment {owner} of a root stands for the owner of the job whose artifacts are deleted, so that nobody deletes what
-another owner's jobs made.
+The segment {owner} of a root stands for the owner of the deleted job, so that no owner deletes another's artifacts.
 """
 
 import re
@@ -34,7 +33,7 @@ _EXAMPLE: Final = "https://media.example/out/=s3://bucket/out/"
 
 
 class InvalidRootError(ValueError):
-    """A setting that names no root, and why."""
+    """A setting that is not a root; the text says why."""
 
 
 class NotDeletedError(Exception):
@@ -71,7 +70,7 @@ class Prefix(MsgStruct, frozen=True):
         return f"{self.scheme}://{self.authority}/" + "".join(f"{segment}/" for segment in self.segments)
 
     def below(self, uri: str, owner: str) -> tuple[str, ...]:
-        """Return the segments of an owner's URI below this prefix, none when it is not below."""
+        """Return the segments of an owner's URI below this prefix, empty when it is not below."""
         parts = _parts(uri)
         if parts is None or parts[:2] != (self.scheme, self.authority):
             return ()
@@ -183,7 +182,7 @@ def _prefix(text: str) -> Prefix:
 
 
 def _parts(uri: str, *, directory: bool = False) -> tuple[str, str, tuple[str, ...]] | None:
-    """Return scheme, authority and segments; None for a URI with several readings, or with none."""
+    """Return scheme, authority and segments; None for an ambiguous or invalid URI."""
     match = None if _NEVER.search(uri) else _FORM.fullmatch(uri)
     if match is None:
         return None

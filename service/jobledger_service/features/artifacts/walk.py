@@ -39,7 +39,7 @@ class Walk(MsgStruct, frozen=True):
 
     @classmethod
     def begin(cls, cursor: RunCursor | None, chunk_count: int) -> "Walk":
-        """Return the walk of a new attempt. It starts anew when it had ended and does not know all failures."""
+        """Return the walk of a new attempt. It restarts when it had ended with more failures than it remembers."""
         if cursor is None:
             return cls()
         index, number, given_up, *flat = map(int, cursor)
@@ -64,7 +64,7 @@ class Walk(MsgStruct, frozen=True):
         return sum(failure.may_pass for failure in self.failures) >= MAX_PASSING
 
     def after(self, place: Place, again: tuple[Place, ...], failed: list[FailedDeletion]) -> "Walk":
-        """Return the walk after a step; of too many failures those are kept that may pass."""
+        """Return the walk after a step; failures that may pass are kept first."""
         failures = sorted((*self.failures, *failed), key=lambda failure: not failure.may_pass)
         beyond = max(0, len(failures) - MAX_AGAIN)
         return replace(

@@ -35,7 +35,7 @@ class BulkCalls(MsgStruct, frozen=True):
     kernel: Kernel
 
     async def run(self, request: read.Request, caller: Caller) -> bytes:
-        """Preview the matching jobs and start the run, unless there is nothing to do."""
+        """Preview the matching jobs, and start the run when a job matches."""
         order, response = read.parse_request(request, caller), read.RESPONSES[type(request)]()
         preview = self._named(order) if order.filter is None else self._matching(order.filter)
         response.matched_count, response.matched_is_lower_bound, sample = await preview
@@ -48,7 +48,7 @@ class BulkCalls(MsgStruct, frozen=True):
     CancelJobs = RetryJobs = DeleteJobs = UpdateJobs = run
 
     async def _begin(self, order: read.BulkRequest, caller: Caller, exact: int | None) -> bytes | None:
-        """Return the run, None when no job matches: then that of an earlier attempt of the request, if any."""
+        """Return the run; when no job matches, that of an earlier attempt of the request, or None."""
         run = read.run(order, caller, exact, self.kernel.new_id)
         if exact == 0:
             return await self.kernel.committer.submit(
@@ -78,7 +78,7 @@ class BulkCalls(MsgStruct, frozen=True):
 
 
 def _as_read(read: Read) -> Read:
-    """Show the current statuses of some jobs."""
+    """Return the page as it was read."""
     return read
 
 

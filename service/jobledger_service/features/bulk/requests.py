@@ -1,4 +1,4 @@
-"""Requests for one verb over many jobs, as the job that carries it out; and that job's input, as what it is to do."""
+"""Converts requests for one verb over many jobs to the job that runs it, and that job's input back to an order."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -58,7 +58,7 @@ class BulkRequest(MsgStruct, frozen=True):
 class BulkOrder(MsgStruct, frozen=True):
     """The verb, and the jobs of one chunk: those that a filter finds, or those of an owner that are named.
 
-    `matched` is how many jobs the filter meant when the run was asked for, None when that is not known exactly.
+    `matched` is the number of jobs that matched at the request, None when it is not known exactly.
     """
 
     verb: ForJob
@@ -81,10 +81,10 @@ def parse_request(request: Request, caller: Caller) -> BulkRequest:
 
 
 def _filter(checks: Checks, request: Request, caller: Caller) -> JobFilter | None:
-    """Return the filter, None for named jobs, of which it gives the owner at most."""
+    """Return the filter, None for named jobs, whose filter names at most the owner."""
     if request.job_ids:
         if request.filter != filter_pb2.JobFilter(owner=request.filter.owner):
-            checks.fault("filter", "must have no condition with job_ids: only the owner of these jobs")
+            checks.fault("filter", "must not have conditions with job_ids: only the owner of these jobs")
         return None
     if not request.HasField("filter"):
         checks.fault("filter", "is required unless job_ids is given")
@@ -182,7 +182,7 @@ def order_of(claimed: ClaimedChunk) -> BulkOrder:
         request = ParseDict(content["request"], FORMS[content["method"]]())
         if "update_mask" in content:
             request.update_mask.paths.extend(content["update_mask"])
-        # who asked was allowed to name the owner: nobody else makes jobs of this kind
+        # the caller was allowed to name the owner: only the service creates jobs of this kind
         caller = Caller(spec.owner, content["called_by"], roles=frozenset({Role.ADMIN}))
     except (KeyError, ParseError) as error:
         raise ValueError(f"the input of job {spec.job_id!r} is not that of a run: {error}") from error

@@ -99,7 +99,7 @@ class Exports:
         return self.open(*export(request, caller), request.resume_token)
 
     async def open(self, filter_: JobFilter, lines: Lines, token: str) -> AsyncGenerator[Sequence[bytes]]:
-        """Yield the export, or what of it comes after a token: pieces of whole lines, page by page.
+        """Yield the export, or the rest of it after a token: pieces of whole lines, page by page.
 
         Raises PageTokenInvalid, HistoryLost, HistoryTrimmed, Draining, StoreUnavailable.
         """
@@ -141,7 +141,7 @@ class _Page(MsgStruct):
     data: bytes
 
     def read(self) -> list[ExportJobsResponse]:
-        """Return the page in pieces, at least one: the last tells how far the page has come."""
+        """Return the page in pieces, at least one: the last one has the progress of the export."""
         begun = self.reached
         page = self.exports.store.export_page(self.filter, begun.point.position, begun.place, JOBS_PER_PAGE)
         if not self.exports.store.history.includes(begun.point):
@@ -164,11 +164,11 @@ class _Page(MsgStruct):
         return [*pieces, self._piece(written, last=page.through is None)]
 
     def _line(self, exported: ExportedJob) -> tuple[bytes, bool]:
-        """Return the line of a job, nothing for one that is not wanted, and whether the job could not be shown."""
+        """Return the line of a job, empty for one that does not match, and whether the job could not be shown."""
         try:
             job = job_of(exported)
             return b"" if job is None or not self._is_wanted(exported, job) else self.lines.of_job(job), False
-        except Exception as error:  # noqa: BLE001  whatever is wrong with one job is wrong with it alone
+        except Exception as error:  # noqa: BLE001  an unreadable job must not end the export
             self.exports.unreadable.add("export", exported.place.job_key, error)
             return self.lines.of_unreadable(exported.place, error), True
 
@@ -193,9 +193,9 @@ class _Page(MsgStruct):
 
 
 def job_of(exported: ExportedJob) -> Job | None:
-    """Return a job of a page as a message in view BASIC; None when its event is that of its deletion.
+    """Return a job of a page as a message in view BASIC; None when its event is its deletion.
 
-    Raises what is wrong with one that cannot be read.
+    Raises the error of a job that cannot be read.
     """
     if exported.error is not None:
         raise exported.error

@@ -82,7 +82,7 @@ def _exported(scope: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
         else:
             yield field.export, f"{value}.value" if issubclass(plain, Enum) else value, plain
     created, started, ended = (times[name] for name in ("create_time", "start_time", "end_time"))
-    # When a later run began to wait is not kept with the job.
+    # A job does not record when a later run began to wait.
     yield "waiting_seconds", f"None if message.retry_count else seconds({created}, {started})", float
     yield "processing_seconds", f"seconds({started}, {ended})", float
     yield "export_error", "None", str
@@ -97,7 +97,7 @@ _SCOPE: Final[dict[str, Any]] = {
 }
 _EXPORTED: Final = tuple(_exported(_SCOPE))
 COLUMNS: Final = tuple(name for name, _, _ in _EXPORTED)
-"""All columns, in the order in which they are written when none are named."""
+"""All columns, in the order in which they are written by default."""
 
 STRUCTURED: Final = frozenset(name for name, _, type_ in _EXPORTED if get_origin(type_) in (tuple, Mapping))
 """Columns that hold a list or a mapping."""
@@ -160,7 +160,7 @@ class Lines(ABC):
 
 
 class _Line:
-    """The target of the csv module: it returns what it is given."""
+    """The target of the csv module: it returns each line."""
 
     def write(self, line: str) -> str:
         return line
@@ -202,6 +202,6 @@ class JsonLines(Lines):
 
 
 def lines_of(format_: int, columns: Sequence[str], labels: Sequence[str]) -> Lines:
-    """Return how jobs are written in a format: these columns, all when there are none, and those of labels."""
+    """Return how jobs are written in a format: these columns, by default all, and those of labels."""
     form = CsvLines if format_ == export_pb2.EXPORT_FORMAT_CSV else JsonLines
     return form(columns or COLUMNS, labels)

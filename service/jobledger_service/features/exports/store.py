@@ -54,7 +54,7 @@ BEGIN: Final = ExportKey(Micros(0), "")
 class ExportedJob(MsgStruct, frozen=True):
     """A job of a page: encoded, when it matches and has not changed since; or the event that shows it as it was.
 
-    Or why it cannot be read.
+    An unreadable job has its error.
     """
 
     place: ExportKey
@@ -64,9 +64,9 @@ class ExportedJob(MsgStruct, frozen=True):
 
 
 class ExportPage(MsgStruct, frozen=True):
-    """Jobs that are, or may be, meant, oldest first; `through` is the last place read, None after the last job.
+    """Jobs that match, or may match, oldest first; `through` is the last place read, None after the last job.
 
-    `looked_at` counts the jobs that exist now, of those that were read.
+    `looked_at` counts those of the jobs read that still exist.
     """
 
     shown: Sequence[ExportedJob]
@@ -162,7 +162,7 @@ class SqlExportStore:
     def _sources(
         self, connection: Connection, candidates: Sequence[_Candidate], position: int, trimmed: int
     ) -> dict[str, _EventSource]:
-        """Return, by key, where the changed jobs are shown as they were; those that were not there have none."""
+        """Return, by key, the events that show changed jobs as they were; jobs that did not exist have no event."""
         changed = {candidate.place.job_key for candidate in candidates if candidate.changed}
         if not changed:
             return {}
@@ -208,7 +208,7 @@ def _unchanged(
     return ExportedJob(place, job=fixed + (artifacts or b"") + moving)
 
 
-_TRIMMED: Final = "the history since the export began is not kept any more: begin the export again"
+_TRIMMED: Final = "the history since the export began was trimmed: begin the export again"
 
 
 def _bounds(filter_: JobFilter) -> tuple[ExportKey, ExportKey | None]:

@@ -53,7 +53,7 @@ def _readings(vitals: Vitals) -> Iterator[Reading]:
     yield "feed_lag_positions", "Entries that the ledger is ahead of this process's watchers.", vitals.feed_lag
     yield "workers_active", "Workers that claimed or reported here within a minute.", vitals.workers
     busy = vitals.current_commit_duration or 0
-    yield "commit_busy_seconds", "How long the commit that runs has been running; 0 while none does.", busy
+    yield "commit_busy_seconds", "How long the commit that runs has been running; 0 without one.", busy
     ahead = "How far the ledger's time is ahead of the clock that it follows; below 0 after a jump of that clock."
     yield "clock_ahead_seconds", ahead, vitals.clock_ahead
     yield "database_lost_positions", "Acknowledged changes that an exchanged database lost.", vitals.lost_positions
@@ -68,5 +68,5 @@ def _readings(vitals: Vitals) -> Iterator[Reading]:
     yield "replicas_connected", "Servers connected to the database.", len(store.replicas) or 1
     waited, dead = vitals.delivery_age or 0, store.dead_deliveries
     yield "webhook_deliveries_pending", "Webhook deliveries that wait, counted up to 10,000.", store.deliveries
-    yield "webhook_oldest_pending_seconds", "How long the oldest of them has waited; 0 while none does.", waited
+    yield "webhook_oldest_pending_seconds", "How long the oldest of them has waited; 0 without one.", waited
     yield "webhook_deliveries_dead", "Webhook deliveries that were given up and are kept, counted up to 10,000.", dead

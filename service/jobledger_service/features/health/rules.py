@@ -65,7 +65,7 @@ class Vitals(MsgStruct, frozen=True):
 
 
 class Thresholds(MsgStruct, frozen=True):
-    """The thresholds of health: seconds and bytes that operators set, and shares and counts that none needs to set."""
+    """The thresholds of health: seconds and bytes that operators set, and fixed shares and counts."""
 
     database_latency: float
     commit_stall: float

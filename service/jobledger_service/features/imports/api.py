@@ -224,7 +224,7 @@ class ImportService(MsgStruct, frozen=True):
 
 
 def _steps(jobs: Sequence[JobImport]) -> Iterator[Sequence[JobImport]]:
-    """Yield the jobs in steps, none of which has more rows than a batch unless it is one job."""
+    """Yield the jobs in steps of at most the rows of a batch; a larger job is a step by itself."""
     begin = rows = 0
     for place, job in enumerate(jobs):
         if place > begin and rows + job.weight > MAX_BATCH_ROWS:

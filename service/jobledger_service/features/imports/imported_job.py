@@ -25,7 +25,7 @@ from jobledger_service.core.model.states import ChunkState, JobState
 
 
 class ChunkEnd(MsgStruct, frozen=True):
-    """The end of a chunk; None is as for the job."""
+    """The end of a chunk; fields that are None take the job's values."""
 
     state: ChunkState
     task_id: str = ""

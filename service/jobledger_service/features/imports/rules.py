@@ -104,7 +104,7 @@ def _broken_chunk(imported: ImportedJob, index: int, end: ChunkEnd, now: Micros)
     if not imported.create_time <= (end.start_time or imported.create_time) <= (end.end_time or ended) <= ended:
         yield "must begin no earlier than create_time, and end after it begins, and no later than its job or now"
     if end.state is ChunkState.FAILED and end.error is None and imported.error is None:
-        yield "must have an error, as it is FAILED and its job has none"
+        yield "must have an error: it is FAILED and its job has no error"
     if end.error is not None and end.error.chunk_index not in (None, index):
         yield f"must not have an error of chunk {end.error.chunk_index}"
     yield from _broken_attempts(imported, end)

@@ -151,7 +151,7 @@ def limits(kernel: Kernel) -> Feature:
     store = LimitStore(kernel.database)
 
     async def grant_free_slots() -> bool:
-        """Grant slots that a cheap read finds free, if they still are; return whether there may be more."""
+        """Grant slots that a cheap read found free, unless they were taken since; return whether there may be more."""
         granted = 0
 
         async def grant(job_keys: Sequence[str]) -> int:
@@ -166,7 +166,7 @@ def limits(kernel: Kernel) -> Feature:
         return granted > 0
 
     async def spread_numbers() -> bool:
-        """Give values of labels the number of a limit for each value that was set; return whether there are more."""
+        """Copy the number of a limit for each value to rows of values; return whether there are more."""
         step = partial(store.spread, VALUES_PER_STEP)
         spread = await kernel.committer.run_on_writer(step, VALUES_PER_STEP)
         slots.wake_event.set()

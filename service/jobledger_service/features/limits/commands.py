@@ -17,11 +17,11 @@ from .family import Limits, PausedKinds, pause_key
 from .rules import Limit
 
 SPARE_WAKEUPS: Final = 32
-"""Claims that a resumed kind wakes beyond its waiting chunks, for those that other replicas add meanwhile."""
+"""Claims that a resumed kind wakes beyond its waiting chunks: other replicas may add chunks meanwhile."""
 
 
 class SetLimit(Command[str, Limit | None], MsgStruct, frozen=True):
-    """Set how many jobs of a scope may be in work at once, or with None remove the limit; answers with the limit."""
+    """Set how many jobs of a scope may run at once; None removes the limit. Answers with the limit."""
 
     owner: str
     scope: LimitScope
@@ -98,7 +98,7 @@ class GrantSlots(
     MsgStruct,
     frozen=True,
 ):
-    """Let parked jobs go for which there is a slot, in this order, as many as a batch has room for.
+    """Grant free slots to parked jobs, in this order, as many as a batch has room for.
 
     Answers with their number, and with how many of `items` it checked.
     """

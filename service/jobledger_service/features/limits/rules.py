@@ -21,7 +21,7 @@ class Limit(MsgStruct, frozen=True):
     is_set: bool = True
     """Whether it has a number of its own; else a value of a label has that of the limit for each value."""
     values_through: str | None = None
-    """Of a limit for each value: the key through which values have its number; None for all of them."""
+    """Of a limit for each value: the last key to which its number was copied; None when all values have it."""
 
     @property
     def over(self) -> LimitScope:
@@ -57,7 +57,7 @@ def scopes_over(spec: JobSpec, labels: Mapping[str, str]) -> list[LimitScope]:
 
 
 def keys_over(spec: JobSpec, labels: Mapping[str, str]) -> list[str]:
-    """Return the keys of all limits that may apply to a job, with those that values of its labels follow."""
+    """Return the keys of all limits that may apply to a job, with the limits for each value of its labels."""
     scopes = scopes_over(spec, labels)
     return [
         limit_key(spec.owner, covering) for scope in scopes for covering in (scope, scope.each) if covering is not None
@@ -70,7 +70,7 @@ def counted_limits(job: Job) -> tuple[str, ...]:
 
 
 def in_force(row: Limit | None, each: Limit | None, owner: str, scope: LimitScope) -> Limit | None:
-    """Return the limit that holds over a scope, from its row and that of each value; None when there is none."""
+    """Return the limit in force over a scope, from its row and the one for each value; None without a limit."""
     if row is not None and row.is_set:
         return row
     if each is None or each.max_running is None:
@@ -91,5 +91,5 @@ def admitted(job: Job, limits: Iterable[Limit]) -> Job:
 
 
 def released(job: Job) -> Job:
-    """Return a job without slots, which waits for none."""
+    """Return a job that neither holds slots nor waits for one."""
     return replace(job, parked_for="", slots=()) if job.slots or job.parked_for else job

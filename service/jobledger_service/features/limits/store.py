@@ -57,7 +57,7 @@ class LimitRows:
         self._row_sets = RowSets(dialect)
 
     def load(self, connection: Connection, keys: Collection[str]) -> dict[str, Limit]:
-        """Return those that were ever set, locked."""
+        """Return the limits with rows, locked."""
         if connection.exec_driver_sql(_ANY).first() is None:
             return {}
         of_each = {key for key in keys if scope_of_key(key).of_each_value}
@@ -70,7 +70,7 @@ class LimitRows:
         return {limit.key: limit for limit in rows}
 
     def paused(self, connection: Connection, keys: Collection[str]) -> set[str]:
-        """Return the keys of those that let no job begin. This locks nothing."""
+        """Return the keys of paused limits, without locking them."""
         if not keys:
             return set()
         return set(connection.scalars(self._paused, {"keys": self._dialect.key_values(keys)}))
@@ -93,9 +93,9 @@ class LimitStore:
         self._place = ""
 
     def page(self, owner: str, after: tuple[str, ...] | None, limit: int) -> tuple[list[Limit], tuple[str] | None]:
-        """Return the limits in force after a key, among as many as `limit` that are known.
+        """Return the limits in force among the next `limit` rows after a key.
 
-        The second value is the key of the last one that was read, None on the last page.
+        The second value is the key of the last row, None on the last page.
         """
         mine = (max(after[0] if after else "", f"{owner}/") < _KEY, f"{owner}0" > _KEY)
         query = select(*_COLUMNS).where(*mine).order_by(_KEY).limit(limit + 1)
@@ -148,7 +148,7 @@ class LimitStore:
         return sorted(urgencies, key=lambda job: (urgencies[job], job))
 
     def spread(self, limit: int) -> int:
-        """Give the number of a limit for each value to at most `limit` rows of values; return how many it came past."""
+        """Copy the number of a limit for each value to at most `limit` rows of values; return how many it visited."""
         keys, key_values = self._database.dialect.keys(), self._database.dialect.key_values
         with self._database.write() as connection:
             row = connection.execute(_SPREADING).first()
@@ -165,10 +165,10 @@ class LimitStore:
             return len(unused)
 
     def trim(self, limit: int) -> int:
-        """Forget at most `limit` limits that have no number of their own and count no job.
+        """Delete at most `limit` unused limits: without a number of their own, and without jobs.
 
-        A limit that a commit holds is passed over: it may be about to be taken, and a row that was read before it
-        was locked would be deleted under the job that took it.
+        A limit that a commit has locked is skipped: that commit may grant a slot of it, and this statement, which read
+        the row before, would delete it.
         """
         gone = select(_KEY).where(limits_unused).order_by(_KEY).limit(limit).with_for_update(skip_locked=True)
         with self._database.write() as connection:

@@ -41,7 +41,7 @@ RULE: Final = "must be empty, done=true, done=false, or state=STATE terms joined
 
 
 class Named(NamedTuple):
-    """What an operation's name says: a job_id, and the uid of that job, empty for whichever has the id now."""
+    """The parsed name of an operation: a job_id, and the job's uid, empty for the job that has the id now."""
 
     job_id: str
     uid: str
@@ -141,7 +141,7 @@ class OperationsService(MsgStruct, frozen=True):
         named = ((job.job_id, job) for job in page.jobs)
         operations, bad = encode_each(named, _operation_field, self.kernel.unreadable, "ListOperations")
         rest = lro.ListOperationsResponse(next_page_token=page.next_page_token)
-        # of those that cannot be shown their names, and not done, as their state is unknown
+        # unreadable jobs appear by name and not done, as their state is unknown
         for job_id in [*map(job_id_of, page.read.unreadable), *bad]:
             rest.operations.add(name=f"{COLLECTION}/{job_id}")
         return b"".join((*operations, rest.SerializeToString()))

@@ -1,4 +1,4 @@
-"""What is kept only for a time: ended jobs, their history, and requests."""
+"""Deletes expired jobs, old events, requests and audit trails."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -31,7 +31,7 @@ def expired_jobs(kernel: Kernel) -> DueRows[str]:
 
 
 def retention(kernel: Kernel) -> Feature:
-    """Return what retention adds to a server: it forgets in small steps, so that no caller waits long behind it."""
+    """Return what retention adds to a server. It deletes in small steps, so that no caller waits long behind it."""
     codec, settings, expired = ProtoCodec(kernel.unreadable), kernel.settings, expired_jobs(kernel)
     store = SqlHistoryStore(kernel.database, codec.audited, codec.terms)
 

@@ -1,4 +1,4 @@
-"""How long ended jobs are kept."""
+"""The retention of ended jobs."""
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace

@@ -28,7 +28,7 @@ MAX_TRIM_BYTES = 4 * 1024 * 1024
 """A step deletes events up to the one at this size, so that it holds few large events."""
 
 MAX_AUDIT_BYTES = 256 * 1024
-"""A step forgets audit trails up to the entry at this size: each of its changes has terms."""
+"""A step deletes audit trails up to the entry at this size: each of its changes has terms."""
 
 DELETED_JOBS_PER_STEP = 100
 """The number of deleted jobs whose outputs or artifact versions one step deletes."""
@@ -38,12 +38,12 @@ TOMBSTONES_PER_STEP = 50
 
 
 class SqlHistoryStore:
-    """Forgets old events, requests and audit trails.
+    """Deletes old events, requests and audit trails.
 
-    Each call is one transaction; of all servers one at a time.
+    Each call is one transaction, and one server at a time makes it.
 
-    Of an event's position and message `reduce` makes what the audit trail keeps, None when that is nothing, and `terms`
-    what its terms are made from, None when it cannot be read.
+    `reduce` takes an event's position and message and returns what the audit trail keeps, None for nothing. `terms`
+    returns what the event's terms are made from, None when it cannot be read.
     """
 
     def __init__(
@@ -128,9 +128,9 @@ class SqlHistoryStore:
             return len(jobs) == count
 
     def trim_audit(self, before: int, limit: int) -> int:
-        """Forget at most `limit` entries of the audit trails of jobs deleted before a time; return how many went.
+        """Delete at most `limit` entries of the audit trails of jobs deleted before a time; return their number.
 
-        A trail stays while some of the job's events are still in the history.
+        A trail stays while the history has events of its job.
         """
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, "trim audit"):
@@ -170,7 +170,7 @@ def _term_at(position: int) -> Any:  # noqa: ANN401  an SQL expression
 
 
 def _oldest(connection: Connection, before: int, limit: int) -> list[Any]:
-    """Return the oldest events, fewer when they are large; none when the first is not from before a time."""
+    """Return the oldest events, fewer when they are large; an empty list when the first is not before a time."""
     first = select(events.c.commit_time).order_by(events.c.position).limit(1)
     since = connection.execute(first).scalar()
     if since is None or since >= before:

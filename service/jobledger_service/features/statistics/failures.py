@@ -1,7 +1,7 @@
 """Runs that failed, grouped by why: the error's code and stage, counted by the hour and by the day.
 
-A kind has at most MAX_GROUPS groups in an hour, and as many in a day; all other reasons are one group more. So whatever
-codes workers invent, the rows that are kept and read are bounded.
+A kind has at most MAX_GROUPS groups in an hour, and as many in a day; all other reasons are one group more. So the
+number of stored rows is bounded, whatever codes workers report.
 """
 
 from collections.abc import Mapping
@@ -78,7 +78,7 @@ def count_failure(counts: FailureCounts, job: Job, error: WorkError, now: Micros
 
 
 def bounded(counts: FailureCounts, known: Mapping[Period, set[Group]]) -> FailureCounts:
-    """Return the counts with OTHER for the groups that periods with these known ones have no room for."""
+    """Return the counts with OTHER in place of groups that exceed the limit of a period; `known` are those it has."""
     kept: FailureCounts = {}
     for period, groups in counts.items():
         names = known.get(period, set()) - {OTHER}

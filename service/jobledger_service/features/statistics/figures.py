@@ -53,7 +53,7 @@ class FiguresReader:
         self._failures = FailureReader(dialect)
 
     def read(self, connection: Connection, query: StatsQuery) -> Figures:
-        """Return the figures. What is not kept by the hour any more is before every span."""
+        """Return the figures. Compacted totals precede every span."""
         query = with_changes(query, hours=range(max(query.hours.start, BASE_HOUR + 1), query.hours.stop))
         hours = list(_unfolded_hours(connection, query))
         names, omitted = query.kinds, 0

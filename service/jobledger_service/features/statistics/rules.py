@@ -52,7 +52,7 @@ class StatsQuery(MsgStruct, frozen=True):
 
     @property
     def numbers(self) -> range:
-        """The numbers of the points of the series; none without one."""
+        """The numbers of the points of the series; empty without a series."""
         return numbers(self.hours, self.step) if self.step else range(0)
 
     @property
@@ -66,7 +66,7 @@ class StatsQuery(MsgStruct, frozen=True):
 
 
 class KindFigures(MsgStruct):
-    """The current figures of one kind, and its activity in the span; the oldest is a create_time, None for none."""
+    """The current figures of one kind, and its activity in the span; `oldest_queued` is a create_time."""
 
     jobs: dict[JobState, int] = {}
     chunks_pending: int = 0

@@ -39,7 +39,7 @@ KINDS_PER_STEP: Final = 20
 ROLLUPS_PER_STEP: Final = 2_000
 """A kind has more rollups in an hour only if its jobs took very different times: it is then folded by itself."""
 BASE_HOUR: Final = 0
-"""The hour of a kind's total of all that is not kept by the hour any more: it comes before every real hour."""
+"""The hour of a kind's compacted total: it precedes every real hour."""
 
 
 def text_of(activity: Activity) -> str:
@@ -48,7 +48,7 @@ def text_of(activity: Activity) -> str:
 
 
 def activity_of(text: str | None) -> Activity:
-    """Return the activity of a stored text; nothing happened before the first total."""
+    """Return the activity of a stored text; None stands for no activity."""
     stored: dict[str, list[int]] = json.decode(text) if text else {}
     return Activity({m: numbers[0] for m, numbers in stored.items()}, {m: numbers[1:] for m, numbers in stored.items()})
 
@@ -114,7 +114,7 @@ class RunningTotals:
         return {kind: activity_of(text) for kind, text in connection.execute(self._before, parameters)}
 
     def unfolded(self, connection: Connection, before: int) -> tuple[str, int] | None:
-        """Return an owner and an hour before `before` whose rollups are to be folded, the oldest; None for none."""
+        """Return an owner and an hour before `before` whose rollups are to be folded, the oldest; None when all are."""
         owner = ""
         while first := connection.execute(self._first_unfolded, {"after": owner}).first():
             owner, hour = first
@@ -230,7 +230,7 @@ def forget_kinds(connection: Connection, after: tuple[str, str], limit: int) -> 
 
 
 def _kinds() -> Select[Any]:
-    """Return the statement of the kinds after a place, each with whether there is nothing of it but a base."""
+    """Return the statement of the kinds after a place, each with whether it has only a base."""
     place = tuple_(bindparam("after_owner"), bindparam("after_kind"))
     page = (
         select(_count.owner, _count.kind)
@@ -249,7 +249,7 @@ def _kinds() -> Select[Any]:
 
 
 def _drop_counts() -> Any:  # noqa: ANN401  SQLAlchemy's
-    """Return the statement that deletes the empty counts of a kind, but those that a commit holds, without waiting."""
+    """Return the statement that deletes the empty counts of a kind and skips those that a commit has locked."""
     mine = and_(_count.owner == bindparam("of"), _count.kind == bindparam("named"), _empty)
     free = select(_count.state).where(mine).with_for_update(skip_locked=True)
     return delete(counts).where(mine, _count.state.in_(free))

@@ -13,7 +13,7 @@ _LOCK = "fold rollups"
 
 
 class SqlStatisticsStore:
-    """Where statistics are kept. A read is one snapshot, a write one transaction; both raise StoreUnavailable."""
+    """The store of statistics. A read is one snapshot, a write one transaction; both raise StoreUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -27,7 +27,7 @@ class SqlStatisticsStore:
             return self._figures.read(connection, query)
 
     def unfolded(self, before: int) -> tuple[str, int] | None:
-        """Return an owner and an hour before `before`, since 1970, whose rollups are not folded; None for none."""
+        """Return an owner and an hour before `before`, since 1970, whose rollups are not folded; None when all are."""
         with self._database.read() as connection:
             return self._running.unfolded(connection, before)
 
@@ -41,7 +41,7 @@ class SqlStatisticsStore:
     def trim(self, before: int, limit: int) -> int:
         """Merge at most `limit` running totals of hours before a time into one for each kind; return their number.
 
-        When there are none, delete as many failures of days before it, and then some of the kinds without other rows.
+        When all are merged, delete as many failures of earlier days, and then some of the kinds without other rows.
         """
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, _LOCK):

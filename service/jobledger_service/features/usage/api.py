@@ -133,7 +133,7 @@ def usage(kernel: Kernel) -> Feature:
                 raise
 
     def add(step: list[list[UsageRow]], loop: asyncio.AbstractEventLoop) -> None:
-        """Write counts that nobody has taken back; whose wait for it is over learns nothing of its end."""
+        """Write counts that were not merged back; the outcome is ignored when the caller stopped waiting."""
         taken = _taken_from(step)
         try:
             store.add(taken)

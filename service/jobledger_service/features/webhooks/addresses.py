@@ -1,4 +1,4 @@
-"""The addresses of hosts: looked up without letting a silent name server stop anybody else, and checked.
+"""The addresses of hosts, looked up and checked; a silent name server delays only its own hosts.
 
 Deliveries go to public ones, unless the operator allows private networks. An event loop resolves names on a few threads
 (uvloop on four, for the whole process), and a look-up cannot be cancelled: a few names whose servers are silent would
@@ -22,9 +22,9 @@ LOOKUPS_PER_ATTEMPT: Final = 4
 
 
 class NameLookups:
-    """Resolves each host on a daemon thread of its own, so that nobody waits for another one's; equal ones share it.
+    """Resolves each host on a daemon thread of its own, so that no look-up waits for another; equal ones share it.
 
-    `max_running` bounds the threads. A look-up that nobody awaits any more runs on to its end.
+    `max_running` bounds the threads. A look-up whose caller stopped waiting runs to its end.
     """
 
     def __init__(self, max_running: int, resolve: Resolve = socket.getaddrinfo) -> None:
@@ -33,7 +33,7 @@ class NameLookups:
         self._running: dict[tuple[str, int], asyncio.Future[Found | OSError | UnicodeError]] = {}
 
     async def __call__(self, host: str, port: int) -> list[str]:
-        """Return the addresses of a host; raises OSError, UnicodeError for a host that has none."""
+        """Return the addresses of a host; raises OSError, UnicodeError for an unknown host."""
         lookup = self._running.get((host, port)) or self._start(host, port)
         result = await asyncio.shield(lookup)
         if isinstance(result, Exception):

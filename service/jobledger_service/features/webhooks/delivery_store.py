@@ -67,7 +67,7 @@ class SqlDeliveryStore:
     ) -> tuple[list[Delivery], tuple[int, int] | None]:
         """Return deliveries before a place (position, ordinal), newest first, as many as fit into a reply.
 
-        The second value is the last place that was read, None on the last page, which may be short as any.
+        The second value is the last place that was read, None on the last page. Any page may be short.
         A page of some states looks at no more than MAX_LOOK deliveries; of the dead ones there is an index.
         """
         newest_first = (deliveries.c.position.desc(), deliveries.c.ordinal.desc())
@@ -181,7 +181,7 @@ class SqlDeliveryStore:
     def redeliver(
         self, webhook_key: str, states: frozenset[DeliveryState], after: tuple[int, int], limit: int, now: Micros
     ) -> tuple[int, tuple[int, int] | None]:
-        """Make deliveries after a place PENDING; return how many, and the next place, None when there are no more."""
+        """Make deliveries after a place PENDING; return how many, and the next place, None after the last."""
         condition = and_(_place > tuple_(*after), _in(states))
         with self._database.write() as connection:
             changed = self._redeliver(connection, webhook_key, condition, limit, now)
@@ -209,7 +209,7 @@ class SqlDeliveryStore:
         return places
 
     def trim_deliveries(self, before: int, limit: int, now: Micros) -> int:
-        """Let deliveries that wait since before a time die, and forget those that ended then, at most `limit` each."""
+        """Mark deliveries created before a time DEAD, and delete those that ended before it, at most `limit` each."""
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, "trim deliveries"):
                 return 0

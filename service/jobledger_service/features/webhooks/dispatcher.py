@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 GATHER_SECONDS: Final = 0.005
-"""Seconds for which attempts that end are gathered, so that one transaction notes several."""
+"""Seconds for which ended attempts are gathered, so that one transaction records several."""
 LEASE_MARGIN_SECONDS: Final = 1.0
 """Seconds beyond twice the time of an attempt after which it counts as lost: its outcome waits for the writer, too."""
 
 
 @dataclass(slots=True)
 class WebhookDispatcher:
-    """One process's attempts. What came of them and what is claimed next share a transaction.
+    """One process's attempts. One transaction records outcomes and claims the next deliveries.
 
-    An attempt whose lease ends without a word is made again.
+    An attempt whose lease expires is made again.
     """
 
     kernel: Kernel
     deliveries: SqlDeliveryStore
     post: Callable[[], "HttpPost"]
     on_attempt: Callable[[str], None]
-    """Hears of each attempt: `delivered`, `failed`, or `dead`."""
+    """Called with the outcome of each attempt: `delivered`, `failed`, or `dead`."""
     wake_event: asyncio.Event = field(default_factory=asyncio.Event)
     _schedule: Schedule = field(init=False)
     _settling: "asyncio.Task[None] | None" = None
@@ -102,7 +102,7 @@ class WebhookDispatcher:
             self.wake_event.set()
 
     def _decide(self, webhook: Webhook, finished: Sequence[Delivery]) -> Webhook:
-        """Return the webhook after attempts: one that succeeded speaks for it, else the first that failed."""
+        """Return the webhook after attempts: one success counts, else the first failure."""
         attempts = [delivery.attempts[-1] for delivery in finished]
         failed_at = (
             None if any(attempt.succeeded for attempt in attempts) else min(attempt.start_time for attempt in attempts)
@@ -116,7 +116,7 @@ class WebhookDispatcher:
         return after
 
     async def abort(self) -> None:
-        """End attempts that run or are being claimed, and give them back, so that nobody waits for their leases."""
+        """Cancel and release running and newly claimed attempts: other servers need not wait for their leases."""
         if self._settling is not None:
             await asyncio.wait([self._settling])
         running = dict(self._running)

@@ -97,8 +97,8 @@ class WebhookFanout(MsgStruct):
     """Reads on from the place that is recorded, and records deliveries and the new place in one transaction.
 
     Several processes may try: the one that finds the place where it read from has done it. The others leave it to that
-    one, and look again when their time has come, whatever they commit meanwhile.
-    `on_recorded` is called when there are new deliveries.
+    one, and look again at their next interval, whatever they commit meanwhile. `on_recorded` is called when there are
+    new deliveries.
     """
 
     kernel: Kernel
@@ -112,7 +112,7 @@ class WebhookFanout(MsgStruct):
     _percents: OrderedDict[str, tuple[int, float]] = field(default_factory=OrderedDict)
 
     def on_commit(self, _commit: object) -> None:
-        """React to a commit; nothing happens without webhooks, or when another process records."""
+        """React to a commit, unless there are no webhooks or another process records."""
         if self._has_webhooks:
             self.wake_event.set()
 

@@ -36,8 +36,8 @@ MAX_RETRY_AFTER_SECONDS: Final = 86_400
 class GuardedStream:
     """A connection that may be lost at any moment.
 
-    anyio cannot say anything of a socket that uvloop has closed, and raises AttributeError. Here that is the answer
-    of a connection at its end, so that the failure is the receiver's, and a kept connection is not used again.
+    anyio raises AttributeError for a socket that uvloop has closed. Here such a connection counts as ended, so that the
+    failure is the receiver's, and a pooled connection is not used again.
     """
 
     def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
@@ -49,7 +49,7 @@ class GuardedStream:
         return GuardedStream(await self._inner.start_tls(**options))
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401  the form of a stream
-        """Return what httpcore asks for: whether it is TLS, and whether there is something to read, also an end."""
+        """Return what httpcore asks for: whether it is TLS, and whether it is readable, also at its end."""
         try:
             return self._inner.get_extra_info(info)
         except AttributeError:
@@ -59,7 +59,7 @@ class GuardedStream:
 class CheckedBackend(httpcore.AnyIOBackend):
     """Resolves a host once, checks every address, and connects to the very addresses that it checked.
 
-    TLS is still for the name of the host, as is the header Host, for httpcore takes both from the URL.
+    TLS and the header Host still name the host: httpcore takes both from the URL.
     """
 
     def __init__(self, lookups: NameLookups, *, allow_private: bool) -> None:
@@ -88,9 +88,9 @@ def _trusted() -> ssl.SSLContext:
 
 
 class HttpPost:
-    """Posts deliveries over connections that are kept for a while.
+    """Posts deliveries over pooled connections.
 
-    `unseal` returns a secret of what is kept of it, or raises UnreadableSecretError.
+    `unseal` returns the secret of its stored form, or raises UnreadableSecretError.
     """
 
     def __init__(

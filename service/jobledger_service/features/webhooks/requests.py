@@ -53,7 +53,7 @@ _webhook_message = maker(
 
 
 def webhook_message(webhook: Webhook, now: Micros) -> webhook_pb2.Webhook:
-    """Return a webhook; of its secrets only the times of those that sign."""
+    """Return a webhook as a message, with the times of the secrets that sign."""
     return _webhook_message(replace(webhook, secrets=tuple(secret for secret in webhook.secrets if secret.signs(now))))
 
 

@@ -1,9 +1,8 @@
 """Rows of webhooks and deliveries: to values and back, locked, and which PENDING deliveries are attempted.
 
-Those with a next_attempt_time are, the others wait. Of the deliveries of one job to one webhook only the first that is
-PENDING has a time, and none of a webhook that is not ACTIVE has one. The caller holds the rows of the webhooks, so that
-two transactions never judge by what the other is about to change. Locks are taken in this order: the place, webhooks by
-key, deliveries.
+A PENDING delivery is attempted at its next_attempt_time, and waits without one. Only the first PENDING delivery of a
+job to an ACTIVE webhook has a time. The caller holds the rows of the webhooks, so that two transactions never judge by
+what the other is about to change. Locks are taken in this order: the place, webhooks by key, deliveries.
 """
 
 from collections.abc import Iterable
@@ -38,7 +37,7 @@ def webhook_of(row: Any) -> Webhook:  # noqa: ANN401  a row of webhooks
 
 
 def webhook_row(webhook: Webhook) -> dict[str, Any]:
-    """Return all columns of a webhook: what it is found by, and all of it."""
+    """Return all columns of a webhook: those that queries use, and the encoded webhook."""
     return {
         "webhook_key": webhook.key,
         "owner": webhook.owner,

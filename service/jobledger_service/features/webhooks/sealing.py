@@ -42,7 +42,7 @@ class SecretCipher:
         return self._opened(self._keys, kept)
 
     def is_current(self, kept: str) -> bool:
-        """Whether a secret is sealed by the first key; without keys nothing is changed."""
+        """Whether a secret is sealed by the first key; always true without keys."""
         try:
             return not self._keys or (kept.startswith(PREFIX) and bool(self._opened(self._keys[:1], kept)))
         except UnreadableSecretError:

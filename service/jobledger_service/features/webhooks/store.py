@@ -32,7 +32,7 @@ EVENTS_DUE = and_(
 class FanoutBatch(MsgStruct, frozen=True):
     """What was read of the ledger for webhooks: everything after `since`, the recorded place, through `through`.
 
-    `trimmed` is the newest position that was gone before it could be read, None when there was all.
+    `trimmed` is the newest position that was trimmed before it was read, None when nothing was.
     """
 
     since: int
@@ -134,7 +134,7 @@ class SqlWebhookStore:
             return self._outputs.read(connection, job_keys)
 
     def event_before(self, job_key: str, position: int) -> bytes | None:
-        """Return the message of a job's last event before a position; None when there is none, or it was trimmed."""
+        """Return the message of a job's last event before a position, None when the history has none."""
         last = (
             select(events.c.message)
             .where(events.c.job_key == job_key, events.c.position < position)

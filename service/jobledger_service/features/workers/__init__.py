@@ -1,1 +1,1 @@
-"""The workers that claim: who they are, for whom, and when they were last heard."""
+"""The workers that claim: their names, owners, kinds, and times of last contact."""

@@ -34,7 +34,7 @@ Place = tuple[bool, str, str]
 
 
 class StoredWorker(MsgStruct, frozen=True):
-    """A worker of an owner's key; `owners` are those that it claims for, None for this owner."""
+    """A worker of an owner's key; `owners` are the owners that it serves, None for the key's own."""
 
     owner: str
     worker: str
@@ -68,7 +68,7 @@ class SqlWorkerStore:
         )
 
     def write(self, seen: Sequence[SeenWorker]) -> None:
-        """Record workers, in the order of their keys; those that have not claimed here only when they are known."""
+        """Record workers, in the order of their keys. Workers that have not claimed at this server are only updated."""
         rows = sorted(seen, key=lambda worker: (worker.owner, worker.worker))
         claimed = [_row(worker) for worker in rows if worker.info is not None]
         heard = [{"of": worker.owner, "by": worker.worker, "at": worker.time} for worker in rows if worker.info is None]
@@ -80,7 +80,7 @@ class SqlWorkerStore:
                 connection.execute(self._heard, heard)
 
     def trim(self, before: int, limit: int) -> int:
-        """Forget at most `limit` workers that were not heard since a time, or are too many; return how many."""
+        """Delete at most `limit` workers last seen before a time, or beyond the maximum; return their number."""
         key = (workers.c.owner, workers.c.worker)
         silent = select(*key).where(workers.c.last_seen_time < before).limit(limit)
         with self._database.write() as connection:
