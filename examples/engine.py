@@ -28,9 +28,9 @@ class EngineClient:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def run(self, given: Mapping[str, object]) -> str:
+    def run(self, run_input: Mapping[str, object]) -> str:
         """Ask for a run, and return its id."""
-        return str(self._post("run", {"input": given})["id"])
+        return str(self._post("run", {"input": run_input})["id"])
 
     def stop(self, run_id: str) -> bool:
         """Ask the engine to stop a run; tell whether it has ended."""

@@ -22,7 +22,7 @@ class Loads(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.addresses: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note the address of an element that a browser loads by itself."""
@@ -33,25 +33,25 @@ class Loads(HTMLParser):
         if "mermaid" in (values.get("class") or "").split():
             address = "https://unpkg.com/mermaid"  # where the theme loads it from
         if re.match(r"(https?:)?//", address):
-            self.found.append(f"<{tag}> {address}")
+            self.addresses.append(f"<{tag}> {address}")
 
 
 def loads(path: Path) -> list[str]:
     """Return what a file of the site loads from other hosts."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".css":
-        return [found[0] for found in STYLE.finditer(text)]
+        return [match[0] for match in STYLE.finditer(text)]
     page = Loads()
     page.feed(text)
-    return page.found
+    return page.addresses
 
 
 def main(site: Path) -> int:
     """Print what the pages and styles of a site load from elsewhere; return the exit status."""
     files = [path for suffix in ("html", "css", "svg") for path in sorted(site.rglob(f"*.{suffix}"))]
-    found = [f"{path}: {address}" for path in files for address in loads(path)]
-    print("\n".join(found or [f"{len(files)} pages, styles and pictures load nothing from elsewhere"]))
-    return 1 if found or not files else 0
+    problems = [f"{path}: {address}" for path in files for address in loads(path)]
+    print("\n".join(problems or [f"{len(files)} pages, styles and pictures load nothing from elsewhere"]))
+    return 1 if problems or not files else 0
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ def pages() -> Iterator[tuple[str, str]]:
     for program, (module, name) in PROGRAMS.items():
         if find_spec(module.partition(".")[0]) is None:
             continue  # it is not installed
-        found = getattr(import_module(module), name)
-        command = typer.main.get_command(found if isinstance(found, typer.Typer) else found())
+        value = getattr(import_module(module), name)
+        command = typer.main.get_command(value if isinstance(value, typer.Typer) else value())
         with command.make_context(program, [], resilient_parsing=True) as context:
             yield f"{program}.md", "\n\n".join(_blocks(command, context, depth=1)) + "\n"
 
@@ -55,7 +55,7 @@ def _text(text: str) -> Iterator[str]:
 
 
 def _parameters(command: Any, context: Any) -> Iterator[str]:
-    records = [record for one in command.get_params(context) if (record := one.get_help_record(context))]
+    records = [record for parameter in command.get_params(context) if (record := parameter.get_help_record(context))]
     if records:
         rows = [f"| {_code(name)} | {_escaped(text)} |" for name, text in records]
         yield "\n".join(["| argument or option | |", "|---|---|", *rows])

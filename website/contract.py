@@ -53,7 +53,7 @@ class ContractPages:
                 lines.append("")
         lines += ["## Messages and enums", "", "| proto | |", "|---|---|"]
         for file in self._files:
-            named = [*(one.name for one in file.message_type), *(one.name for one in file.enum_type)]
+            named = [*(message.name for message in file.message_type), *(enum.name for enum in file.enum_type)]
             links = ", ".join(f"[{name}](contract/{_page(file)}#{name})" for name in named)
             lines.append(f"| [{_page(file).removesuffix('.md')}](contract/{_page(file)}) | {links} |")
         return "\n".join(lines) + "\n"
@@ -120,21 +120,21 @@ class _Page:
             yield self._linked(re.sub(r"(?<!\n)\n(?=- )", "\n\n", text, count=1))
 
     def _cell(self, *path: int) -> str:
-        paragraphs = (" ".join(one.split()) for one in self._comments.paragraphs(*path))
-        return "<br>".join(self._linked(_escaped(one)) for one in paragraphs)
+        paragraphs = (" ".join(paragraph.split()) for paragraph in self._comments.paragraphs(*path))
+        return "<br>".join(self._linked(_escaped(paragraph)) for paragraph in paragraphs)
 
-    def _type_of(self, one: FieldDescriptorProto, message: DescriptorProto) -> str:
+    def _type_of(self, field: FieldDescriptorProto, message: DescriptorProto) -> str:
         entries = {f".{entry.name}": entry for entry in message.nested_type if entry.options.map_entry}
         for suffix, entry in entries.items():
-            if one.type_name.endswith(suffix):
+            if field.type_name.endswith(suffix):
                 return f"map of {self._type_of(entry.field[0], entry)} to {self._type_of(entry.field[1], entry)}"
-        kind = FieldDescriptorProto.Type.Name(one.type).removeprefix("TYPE_").lower()
-        text = self._type_link(one.type_name) if one.type_name else kind
-        if one.label == FieldDescriptorProto.LABEL_REPEATED:
+        kind = FieldDescriptorProto.Type.Name(field.type).removeprefix("TYPE_").lower()
+        text = self._type_link(field.type_name) if field.type_name else kind
+        if field.label == FieldDescriptorProto.LABEL_REPEATED:
             return f"repeated {text}"
-        if one.proto3_optional:
+        if field.proto3_optional:
             return f"optional {text}"
-        return f"{text}, one of {message.oneof_decl[one.oneof_index].name}" if one.HasField("oneof_index") else text
+        return f"{text}, one of {message.oneof_decl[field.oneof_index].name}" if field.HasField("oneof_index") else text
 
     def _type_link(self, full_name: str) -> str:
         if place := self._places.get(full_name.removeprefix(PACKAGE)):
@@ -146,9 +146,9 @@ class _Page:
     def _linked(self, text: str) -> str:
         """Make names of the contract in a comment into links."""
 
-        def link(found: re.Match[str]) -> str:
-            place = self._places.get(found[0])
-            return f"[{found[0]}]({place})" if place else found[0]
+        def link(match: re.Match[str]) -> str:
+            place = self._places.get(match[0])
+            return f"[{match[0]}]({place})" if place else match[0]
 
         return WORD.sub(link, re.sub(r"<(?=\w)", "&lt;", text))
 
@@ -162,8 +162,8 @@ def _places(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
             yield method.name, f"{page}#{service.name}.{method.name}"
     for message in file.message_type:
         yield message.name, f"{page}#{message.name}"
-        for one in message.field:
-            yield f"{message.name}.{one.name}", f"{page}#{message.name}.{one.name}"
+        for field in message.field:
+            yield f"{message.name}.{field.name}", f"{page}#{message.name}.{field.name}"
         for nested in message.nested_type:
             yield f"{message.name}.{nested.name}", f"{page}#{message.name}.{nested.name}"
         for enum in message.enum_type:

@@ -81,10 +81,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def _linked(markdown: str, folder: str) -> str:
     """Rewrite the links of a document that stands in a folder of the repository for the site."""
 
-    def rewritten(found: re.Match[str]) -> str:
-        text, link = found.groups()
+    def rewritten(match: re.Match[str]) -> str:
+        text, link = match.groups()
         if "://" in link or link.startswith("#"):
-            return found[0]
+            return match[0]
         file, hash_, anchor = link.partition("#")
         path = normpath(f"{folder}/{file}" if folder else file)
         at = folder.removeprefix("docs").strip("/") or "."
@@ -96,4 +96,4 @@ def _linked(markdown: str, folder: str) -> str:
             return f"[{text}]({relpath(PAGES_OF[path], at)}{hash_}{anchor})"
         return text if text.strip("`") in {path, PurePosixPath(path).name} else f"{text} (`{path}`)"
 
-    return "".join(one if one.startswith("```") else LINK.sub(rewritten, one) for one in CODE.split(markdown))
+    return "".join(part if part.startswith("```") else LINK.sub(rewritten, part) for part in CODE.split(markdown))

@@ -33,7 +33,7 @@ def _page(title: str, module: str, names: list[str]) -> str:
 def _grouped() -> dict[str, list[str]]:
     """Return the public names of the SDK by page, each by the module that it is in."""
     page_of = {module: page for page, (_, modules) in GROUPS.items() for module in modules}
-    found: dict[str, list[str]] = {page: [] for page in GROUPS}
+    names_by_page: dict[str, list[str]] = {page: [] for page in GROUPS}
     for home, names in HOMES.items():
-        found[(page_of.get(home) or page_of.get(home.partition(".")[0], "values"))] += names.split()
-    return found
+        names_by_page[(page_of.get(home) or page_of.get(home.partition(".")[0], "values"))] += names.split()
+    return names_by_page

@@ -47,10 +47,10 @@ def channel_target(target: str) -> str:
     """
     if not _is_list(target):
         return target
-    found = [resolved for address in target.split(",") for resolved in _resolve(address.strip())]
-    if not found:
+    resolved_addresses = [resolved for address in target.split(",") for resolved in _resolve(address.strip())]
+    if not resolved_addresses:
         raise ValueError(f"target must name a known host; got {target!r}")
-    addresses = dict.fromkeys(found)  # each once, in order
+    addresses = dict.fromkeys(resolved_addresses)  # each once, in order
     if all(isinstance(ip, IPv4Address) for ip, _ in addresses):
         return "ipv4:" + ",".join(f"{ip}:{port}" for ip, port in addresses)
     return "ipv6:" + ",".join(f"[{_as_v6(ip)}]:{port}" for ip, port in addresses)
@@ -69,7 +69,7 @@ def _resolve(address: str) -> list[tuple[IPv4Address | IPv6Address, int]]:
     if not host or not port.isdecimal():
         raise ValueError(f"target must be HOST:PORT; got {address!r}")
     try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
     except socket.gaierror:
         return []
-    return [(ip_address(socket_address[0]), int(port)) for *_, socket_address in found]
+    return [(ip_address(socket_address[0]), int(port)) for *_, socket_address in entries]

@@ -98,21 +98,21 @@ def batches(
 ) -> Iterator[tuple[Sequence[NewJob], rpc.BatchCreateJobsRequest]]:
     """Yield the jobs with their requests, each within the bounds of jobs, chunks and bytes, or of one job."""
     batch: list[NewJob] = []
-    request = rpc.BatchCreateJobsRequest(validate_only=validate_only)
+    batch_request = rpc.BatchCreateJobsRequest(validate_only=validate_only)
     chunks = size = 0
     for job in jobs:
-        one = create_request(job)
-        more, longer = _chunk_count(one), one.ByteSize()
+        request = create_request(job)
+        more, longer = _chunk_count(request), request.ByteSize()
         full = len(batch) == MAX_BATCH_JOBS or chunks + more > MAX_BATCH_CHUNKS or size + longer > MAX_BATCH_BYTES
         if batch and full:
-            yield batch, request
-            batch, request = [], rpc.BatchCreateJobsRequest(validate_only=validate_only)
+            yield batch, batch_request
+            batch, batch_request = [], rpc.BatchCreateJobsRequest(validate_only=validate_only)
             chunks = size = 0
         batch.append(job)
-        request.requests.append(one)
+        batch_request.requests.append(request)
         chunks, size = chunks + more, size + longer
     if batch:
-        yield batch, request
+        yield batch, batch_request
 
 
 def _chunk_count(request: rpc.CreateJobRequest) -> int:

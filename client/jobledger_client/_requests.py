@@ -101,11 +101,11 @@ def _label_in(name: str, among: Iterable[str]) -> LabelCondition:
     return LabelCondition(name=name, operator=LABEL_OPERATOR_IN, values=names(f"labels_in[{name!r}]", among))
 
 
-def names(field: str, given: Iterable[str]) -> Iterable[str]:
+def names(field: str, values: Iterable[str]) -> Iterable[str]:
     """Return names. Raises TypeError for a single string, whose letters would be the names."""
-    if isinstance(given, str):
-        raise TypeError(f"{field} must be a list of strings, such as [{given!r}]; got the string {given!r}")
-    return given
+    if isinstance(values, str):
+        raise TypeError(f"{field} must be a list of strings, such as [{values!r}]; got the string {values!r}")
+    return values
 
 
 def _check_fields(fields: JobFilterFields | ReadFilterFields) -> None:

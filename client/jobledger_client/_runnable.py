@@ -25,7 +25,9 @@ class Runnable:
         except RuntimeError:
             _run_to_its_end(self._run())
         else:
-            raise RuntimeError(f"{type(self).__name__}.run() makes an event loop of its own: await serve() in this one")
+            raise RuntimeError(
+                f"{type(self).__name__}.run() makes an event loop of its own; in a running loop, await serve()"
+            )
 
     async def serve(self) -> None:
         """Serve until `stop`."""
@@ -33,7 +35,7 @@ class Runnable:
 
     async def _run_until_stopped(self, *work: Coroutine[Any, Any, Any]) -> None:
         """Run coroutines until `stop`, or until one of them ends; raise its error."""
-        tasks = [asyncio.create_task(one) for one in (*work, self._stopping.wait())]
+        tasks = [asyncio.create_task(coroutine) for coroutine in (*work, self._stopping.wait())]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
@@ -72,8 +74,8 @@ def _run_to_its_end(main: Coroutine[Any, Any, None]) -> None:
 
 
 async def _cancel_left_tasks() -> None:
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in left:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
         task.cancel()
-    if left:
-        await asyncio.wait(left, timeout=_LEFT_TASKS_SECONDS)
+    if tasks:
+        await asyncio.wait(tasks, timeout=_LEFT_TASKS_SECONDS)

@@ -75,7 +75,9 @@ def error_of_job(error: rpc.CreateJobError) -> errors.JobledgerError:
         code=_CODES.get(error.code, grpc.StatusCode.UNKNOWN),
         reason=name,
         metadata=error.metadata,
-        field_violations=[errors.FieldViolation(one.field, one.description) for one in error.field_violations],
+        field_violations=[
+            errors.FieldViolation(violation.field, violation.description) for violation in error.field_violations
+        ],
     )
 
 

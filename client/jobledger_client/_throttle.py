@@ -63,27 +63,27 @@ class Throttle:
     def check(self, method: str, now: float, sample: float) -> JobledgerError | None:
         """Count a call; return the error of one that is held back. `sample` is a random number from 0 to 1."""
         with self._lock:
-            one = self._recent(method, now)
-            share = one.share(now)
-            one.called += 1
-            if one.refusal is None or sample < share:
+            recent = self._recent(method, now)
+            share = recent.share(now)
+            recent.called += 1
+            if recent.refusal is None or sample < share:
                 return None
-            return one.refusal(retry_after=timedelta(seconds=one.ends_at - now if now < one.ends_at else 1.0))
+            return recent.refusal(retry_after=timedelta(seconds=recent.ends_at - now if now < recent.ends_at else 1.0))
 
     def record(self, method: str, now: float, error: JobledgerError | None) -> None:
         """Record how a call that was sent has ended: with its response when `error` is None."""
         with self._lock:
-            one = self._recent(method, now)
+            recent = self._recent(method, now)
             if isinstance(error, QueueFullError | TooManyReadsError) and error.retry_after is not None:
                 if method not in NEVER_HELD_BACK:
-                    one.refusal, one.ends_at = _held_back(method, error), now + error.retry_after.total_seconds()
+                    recent.refusal, recent.ends_at = _held_back(method, error), now + error.retry_after.total_seconds()
             elif error is None or error.reason:  # without a reason, it was not the service that answered
-                one.accepted += 1
+                recent.accepted += 1
 
     def _recent(self, method: str, now: float) -> _Method:
-        one = self._methods.setdefault(method, _Method())
-        one.fade(now)
-        return one
+        recent = self._methods.setdefault(method, _Method())
+        recent.fade(now)
+        return recent
 
 
 def _held_back(method: str, refusal: JobledgerError) -> Callable[..., JobledgerError]:

@@ -76,8 +76,8 @@ class Backends:
 
     async def close_unused(self) -> None:
         """Close the backends without sessions."""
-        unused = [one for one, backend in self._by_digest.items() if not backend.sessions]
-        for backend in [self._by_digest.pop(one) for one in unused]:
+        unused = [digest for digest, backend in self._by_digest.items() if not backend.sessions]
+        for backend in [self._by_digest.pop(digest) for digest in unused]:
             await backend.close()
 
     async def close(self) -> None:

@@ -62,7 +62,9 @@ class _BulkDialog:
             if counted.matched_count > len(counted.sample):
                 element("li", f"and {counted.matched_count - len(counted.sample):,} more", classes="quiet")
         if self._verb.has_priority:
-            self._priority = show_select("Priority", {str(one): str(one) for one in range(10, -1, -1)}, "5")
+            self._priority = show_select(
+                "Priority", {str(priority): str(priority) for priority in range(10, -1, -1)}, "5"
+            )
         self._reason = show_input("Reason, for the audit trail", size=46, max_length=MAX_REASON)
         if self._verb.force:
             self._force = show_check(self._verb.force)
@@ -116,8 +118,8 @@ def _report(run: Job) -> str:
     state = JobState(run.state)
     if state in TERMINAL_STATES:
         refusals = [
-            f"{one['jobId'] if 'jobId' in one else one.get('job_id', '')}: {one.get('message', '')}"
-            for one in done.get("refusals", [])
+            f"{refusal['jobId'] if 'jobId' in refusal else refusal.get('job_id', '')}: {refusal.get('message', '')}"
+            for refusal in done.get("refusals", [])
         ]
         first = f" First refusal: {refusals[0]}" if refusals else ""
         return f"{state.name.capitalize()}: {counts}.{first}"

@@ -92,7 +92,7 @@ def serve(
         port=port,
         read_only=read_only,
         root_path=_root_path(root_path),
-        origins=tuple(_origin(one) for one in origin or ()),
+        origins=tuple(_origin(address) for address in origin or ()),
         credentials=credentials_of(ca_file, cert_file, key_file, tls=tls),
         timeout=timeout,
         session_timeout=session_timeout,

@@ -170,30 +170,30 @@ class JobModel:
         key = (attempt.chunk_index, start)
         if key in self.tries and self.tries[key].end is not None:
             return
-        one = Try(attempt.chunk_index, attempt.worker, start)
+        shown = Try(attempt.chunk_index, attempt.worker, start)
         if attempt.HasField("end_time"):
-            one.end, one.outcome = _seconds(attempt.end_time), AttemptOutcome(attempt.outcome)
-            one.code = attempt.error.code
-        self._add(key, one)
+            shown.end, shown.outcome = _seconds(attempt.end_time), AttemptOutcome(attempt.outcome)
+            shown.code = attempt.error.code
+        self._add(key, shown)
 
     def _follow_attempt(self, chunk: Chunk, time: Timestamp, outcome: AttemptOutcome | None) -> None:
         """Follow the latest attempt at a chunk from the chunk itself."""
         if not chunk.HasField("start_time"):
             return
         key = (chunk.index, _seconds(chunk.start_time))
-        one = self.tries.get(key)
-        if one is None:
-            one = Try(chunk.index, chunk.worker, key[1])
-            self._add(key, one)
-        if chunk.state == ChunkState.PROCESSING or one.end is not None:
+        shown = self.tries.get(key)
+        if shown is None:
+            shown = Try(chunk.index, chunk.worker, key[1])
+            self._add(key, shown)
+        if chunk.state == ChunkState.PROCESSING or shown.end is not None:
             return
         ended = _ENDED.get(ChunkState(chunk.state))
-        one.outcome = outcome or ended or AttemptOutcome.FAILED
-        one.end = _seconds(chunk.end_time if chunk.HasField("end_time") else time)
-        one.code = chunk.error.code
+        shown.outcome = outcome or ended or AttemptOutcome.FAILED
+        shown.end = _seconds(chunk.end_time if chunk.HasField("end_time") else time)
+        shown.code = chunk.error.code
 
-    def _add(self, key: tuple[int, float], one: Try) -> None:
-        self.tries[key] = one
+    def _add(self, key: tuple[int, float], shown: Try) -> None:
+        self.tries[key] = shown
         if len(self.tries) > MAX_ATTEMPTS:
             self.attempts_are_cut = True
             del self.tries[next(iter(self.tries))]

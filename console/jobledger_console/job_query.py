@@ -72,7 +72,7 @@ class JobQuery:
     @property
     def filter(self) -> "JobQuery":
         """The query with the filter alone: equal filters share a watch."""
-        return JobQuery(**{one.name: getattr(self, one.name) for one in _FILTER_FIELDS})
+        return JobQuery(**{field.name: getattr(self, field.name) for field in _FILTER_FIELDS})
 
     @property
     def has_condition(self) -> bool:
@@ -93,7 +93,7 @@ class JobQuery:
         return filled
 
 
-_FILTER_FIELDS: Final = [one for one in fields(JobQuery) if one.metadata.get("is_filter", True)]
+_FILTER_FIELDS: Final = [field for field in fields(JobQuery) if field.metadata.get("is_filter", True)]
 
 
 def _words(text: str) -> list[str]:

@@ -84,8 +84,8 @@ class Page:
 
     def address(self, path: str, **query: str) -> str:
         """Return the address of a page of the console; empty values are left out."""
-        given = {name: value for name, value in query.items() if value}
-        return self.settings.root_path + path + (f"?{urlencode(given)}" if given else "")
+        parameters = {name: value for name, value in query.items() if value}
+        return self.settings.root_path + path + (f"?{urlencode(parameters)}" if parameters else "")
 
     def show_address(self, **query: str) -> None:
         """Put another query into the browser's address bar; only its Back button loads the page again."""

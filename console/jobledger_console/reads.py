@@ -85,9 +85,9 @@ class SharedReads:
 
     async def close(self) -> None:
         """End all reads."""
-        shared = [one for one in self._by_question.values() if one.task is not None]
+        reads = [read for read in self._by_question.values() if read.task is not None]
         self._by_question.clear()
-        for one in shared:
-            assert one.task is not None  # noqa: S101 - for mypy
-            one.task.cancel()
-        await asyncio.gather(*(one.task for one in shared if one.task is not None), return_exceptions=True)
+        for read in reads:
+            assert read.task is not None  # noqa: S101 - for mypy
+            read.task.cancel()
+        await asyncio.gather(*(read.task for read in reads if read.task is not None), return_exceptions=True)

@@ -38,7 +38,7 @@ class Sessions:
         """Begin a session. Where there are too many, one ends: without open pages if there is one, the least used."""
         self.end_unused()
         if len(self._by_token) >= MAX_SESSIONS:
-            self.end(min(self._by_token.values(), key=lambda one: (bool(one.pages), one.last_used)))
+            self.end(min(self._by_token.values(), key=lambda session: (bool(session.pages), session.last_used)))
         backend.sessions += 1
         session = Session(backend, self._clock())
         self._by_token[session.token] = session
@@ -68,7 +68,9 @@ class Sessions:
     def end_unused(self) -> None:
         """End the sessions that were not used for too long."""
         oldest = self._clock() - self._timeout
-        for session in [one for one in self._by_token.values() if not one.pages and one.last_used < oldest]:
+        for session in [
+            session for session in self._by_token.values() if not session.pages and session.last_used < oldest
+        ]:
             self.end(session)
 
     def __len__(self) -> int:

@@ -153,7 +153,7 @@ class SharedStreams:
 
     async def close(self) -> None:
         """End all watches."""
-        shared = list(self._by_question.values())
+        watches = list(self._by_question.values())
         self._by_question.clear()
-        for one in shared:
-            await one.close()
+        for watch in watches:
+            await watch.close()

@@ -27,38 +27,38 @@ class Timeline:
 
 def timeline(tries: Iterable[Try]) -> Timeline:
     """Return the latest attempts, in rows by worker; overlapping ones of a worker are in lanes of its row."""
-    every = sorted(tries, key=lambda one: one.start)
-    latest = every[-MAX_BARS:]
-    workers = sorted({one.worker for one in latest})[:MAX_ROWS]
+    attempts = sorted(tries, key=lambda attempt: attempt.start)
+    latest = attempts[-MAX_BARS:]
+    workers = sorted({attempt.worker for attempt in latest})[:MAX_ROWS]
     numbers = {worker: number for number, worker in enumerate(workers)}
     lanes: list[list[float]] = [[] for _ in workers]
     bars = []
-    for one in latest:
-        row = numbers.get(one.worker)
+    for attempt in latest:
+        row = numbers.get(attempt.worker)
         if row is None:
             continue
-        lane = _free_lane(lanes[row], one)
-        outcome = one.outcome.name if one.outcome is not None else "PROCESSING"
+        lane = _free_lane(lanes[row], attempt)
+        outcome = attempt.outcome.name if attempt.outcome is not None else "PROCESSING"
         bars.append(
             (
                 row,
                 lane,
-                round(one.start, 2),
-                None if one.end is None else round(one.end, 2),
+                round(attempt.start, 2),
+                None if attempt.end is None else round(attempt.end, 2),
                 outcome,
-                one.chunk,
-                one.code,
+                attempt.chunk,
+                attempt.code,
             )
         )
     rows = [(worker, max(len(lanes[number]), 1)) for worker, number in numbers.items()]
-    return Timeline(rows, bars, len(every) - len(bars))
+    return Timeline(rows, bars, len(attempts) - len(bars))
 
 
-def _free_lane(lanes: list[float], one: Try) -> int:
+def _free_lane(lanes: list[float], attempt: Try) -> int:
     """Return the first lane that is free when the attempt begins, and fill it until its end."""
-    end = one.end if one.end is not None else float("inf")
+    end = attempt.end if attempt.end is not None else float("inf")
     for lane, free_at in enumerate(lanes):
-        if free_at <= one.start:
+        if free_at <= attempt.start:
             lanes[lane] = end
             return lane
     if len(lanes) < _MAX_LANES:

@@ -52,11 +52,11 @@ def run(stack: ExitStack, target: str, folder: Path) -> None:
     limit(client)
     files = start(stack, target, folder)
     jobs = [submit(client, song, make_stems(files, song, 2)) for song in SONGS]
-    most = max(in_work(client, cursor, len(jobs)))
-    say(f"{len(jobs)} mixes; never more than {most} in work at once.")
+    max_running = max(in_work(client, cursor, len(jobs)))
+    say(f"{len(jobs)} mixes; never more than {max_running} in work at once.")
     for job in jobs:
         say(f"  {job.display_name}: {json.dumps(shown(client.get_job(job.job_id, view=JobView.BASIC)))}")
-    if most > AT_ONCE or any(client.get_job(job.job_id).result_uri == "" for job in jobs):
+    if max_running > AT_ONCE or any(client.get_job(job.job_id).result_uri == "" for job in jobs):
         raise SystemExit("the mixes are not what was asked for")
 
 

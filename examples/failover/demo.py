@@ -191,7 +191,7 @@ def run(stack: ExitStack, folder: Path) -> None:
     show.step(
         f"SIGKILL for all processes of {old.host.name}, the primary's host, and it is cut off", lambda: lose(old.host)
     )
-    new = primary_of([one for one in databases if one is not old])
+    new = primary_of([database for database in databases if database is not old])
     say(f"  {new.host.name} is the primary now, with a synchronous standby")
     show.step(f"SIGKILL for the server at {servers[0].address}, which fed half of the watchers", servers[0].kill)
     servers[0].start()

@@ -74,11 +74,11 @@ class Host:
             if process.info["status"] != psutil.STATUS_ZOMBIE
             and any(str(self.folder) in word for word in process.info["cmdline"] or ())
         ]
-        found = set(named)
+        processes = set(named)
         for process in named:
             with suppress(psutil.NoSuchProcess):
-                found.update(process.children(recursive=True))
-        return list(found)
+                processes.update(process.children(recursive=True))
+        return list(processes)
 
     def crossed(self, address: str, port: int) -> str:
         """Return where a port beyond the border of this host is reached: one of its own by others, or one of others."""

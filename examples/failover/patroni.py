@@ -26,8 +26,8 @@ _NO_ANSWER = (psycopg.Error, OSError)
 
 def missing() -> list[str]:
     """Return what the demo needs and does not find."""
-    found = {"etcd (Debian's etcd-server)": shutil.which("etcd"), "patroni": shutil.which("patroni", path=str(BIN))}
-    return [name for name, path in found.items() if path is None]
+    paths = {"etcd (Debian's etcd-server)": shutil.which("etcd"), "patroni": shutil.which("patroni", path=str(BIN))}
+    return [name for name, path in paths.items() if path is None]
 
 
 class Etcd:
@@ -136,22 +136,22 @@ def wait_for(what: str, is_so: Callable[[], bool]) -> None:
 
 def primary_of(databases: list[Database]) -> Database:
     """Wait for a primary with a synchronous standby, and return it."""
-    found: list[Database] = []
+    primaries: list[Database] = []
 
     def look() -> bool:
         for database in databases:
             with suppress(*_NO_ANSWER):
                 if database.is_primary():
-                    found.append(database)
-        return bool(found)
+                    primaries.append(database)
+        return bool(primaries)
 
     wait_for("that there is a primary with a synchronous standby", look)
-    return found[0]
+    return primaries[0]
 
 
 def url_of(databases: list[Database]) -> str:
     """Return the URL of the ledger: all nodes, of which servers take the one that can be written to."""
-    hosts = "&".join(f"host={one.address}" for one in databases)
+    hosts = "&".join(f"host={database.address}" for database in databases)
     return f"postgresql+psycopg://postgres@/{NAME}?{hosts}&target_session_attrs=read-write"
 
 

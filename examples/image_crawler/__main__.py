@@ -48,9 +48,9 @@ def run(stack: ExitStack, target: str, folder: Path) -> None:
     client = stack.enter_context(JobClient(target))
     files = start(stack, target, folder)
     tree.make(files.path("example.org"), 2_600)
-    found = len(tree.images(files.path("example.org")))
-    large = submit(client, "example.org", found, limit=2_500)
-    small = submit(client, "example.org", found, limit=250, priority=9)
+    image_count = len(tree.images(files.path("example.org")))
+    large = submit(client, "example.org", image_count, limit=2_500)
+    small = submit(client, "example.org", image_count, limit=250, priority=9)
     for job in (large, small):
         cut = ", ".join(f"{chunk.first_item}-{chunk.last_item}" for chunk in client.list_chunks(job.job_id))
         say(f"{job.progress.items_total} images in {job.chunks_summary.total} chunks: {cut}")

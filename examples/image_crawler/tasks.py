@@ -26,11 +26,11 @@ files = Bucket(Path(os.environ.get("BUCKET_FOLDER", ".")), os.environ.get("BUCKE
 @chunks.task(KIND)
 def crawl_chunk(ctx: ChunkContext) -> None:
     """Crawl the images of one chunk; what they add up to is its output."""
-    found = images(files.path(ctx.input["site"]))
+    paths = images(files.path(ctx.input["site"]))
     totals = Totals()
     for done, item in enumerate(ctx.items, start=1):
-        totals += crawl(found[item])
-        ctx.progress(items_completed=done, message=found[item].name)
+        totals += crawl(paths[item])
+        ctx.progress(items_completed=done, message=paths[item].name)
         if ctx.cancelled:
             return
     ctx.output = {**asdict(totals), "digest": str(totals.digest)}  # larger than the integers that JSON keeps exact

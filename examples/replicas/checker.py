@@ -37,8 +37,8 @@ def faults(stream: list[Seen], ledger: Iterable[Seen]) -> Faults:
     """Count what is wrong with a stream; positions rise over all jobs, revisions over each job's own."""
     expected, seen = set(ledger), set(stream)
     by_job: dict[str, list[Seen]] = {}
-    for one in stream:
-        by_job.setdefault(one.job_id, []).append(one)
+    for change in stream:
+        by_job.setdefault(change.job_id, []).append(change)
     misordered = sum(before.position > after.position for before, after in pairwise(stream))
     misordered += sum(before.revision > after.revision for mine in by_job.values() for before, after in pairwise(mine))
     return Faults(len(expected - seen) + len(seen - expected), len(stream) - len(seen), misordered)

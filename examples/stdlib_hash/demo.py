@@ -75,9 +75,9 @@ def check(client: JobClient, job_id: str, files: list[Path]) -> None:
 def tell_expiries(client: JobClient, job_id: str) -> None:
     """Show what the ledger says of the killed worker."""
     say(f"\nWhat the ledger says of {VICTIM}:")
-    expired = [one for one in client.list_attempts(job_id) if one.outcome == AttemptOutcome.EXPIRED]
-    for one in expired:
-        say(f"  chunk {one.chunk_index}, attempt {one.number}: {one.error.message}")
+    expired = [attempt for attempt in client.list_attempts(job_id) if attempt.outcome == AttemptOutcome.EXPIRED]
+    for attempt in expired:
+        say(f"  chunk {attempt.chunk_index}, attempt {attempt.number}: {attempt.error.message}")
     if not expired:
         raise SystemExit("no lease expired, although its worker was killed")
 

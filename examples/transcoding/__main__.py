@@ -83,8 +83,8 @@ def look(studio: Studio) -> None:
     client = studio.client
     page = client.list_jobs(kinds=[KIND], order=JobOrder.UPDATE_TIME, page_size=100).page()
     say(f"\n{page.total_size} jobs: {asdict(console.figures(client))}")
-    batch = client.batch_get_jobs([one.job_id for one in page.jobs], view=JobView.STATUS)
-    say(f"In one batch: {', '.join(JobState(one.state).name for one in batch.jobs)}")
+    batch = client.batch_get_jobs([job.job_id for job in page.jobs], view=JobView.STATUS)
+    say(f"In one batch: {', '.join(JobState(job.state).name for job in batch.jobs)}")
     say(f"\nAs CSV:\n{console.export(client, ExportFormat.CSV).decode()}")
     say(f"Health: {console.health(studio)}")
 
@@ -106,9 +106,9 @@ def clear(studio: Studio, job: Job) -> None:
     """Delete the job with its files."""
     deletion = console.delete(studio.client, job.job_id)
     studio.client.wait(deletion.job_id, timeout=processes.LIMIT)
-    left = list(studio.files.path(job.job_id).iterdir())
-    say(f"\nDeleted with {deletion.progress.items_total} files; {len(left)} are left.")
-    if left or studio.files.path("uploads/holiday.y4m").exists():
+    remaining = list(studio.files.path(job.job_id).iterdir())
+    say(f"\nDeleted with {deletion.progress.items_total} files; {len(remaining)} are left.")
+    if remaining or studio.files.path("uploads/holiday.y4m").exists():
         raise SystemExit("files are left")
 
 

@@ -47,7 +47,7 @@ def export(client: JobClient, form: ExportFormat) -> bytes:
 def usage(operator: JobClient, key_id: str) -> dict[str, int]:
     """Return how often a key was used, by method. What was called in the last moments is not in it yet."""
     sums = operator.admin.get_usage(key_id=key_id, group_by=[UsageDimension.METHOD])
-    return {one.method.rpartition(".")[2]: one.calls for one in sums}
+    return {method_usage.method.rpartition(".")[2]: method_usage.calls for method_usage in sums}
 
 
 def delete(client: JobClient, job_id: str) -> Job:
@@ -70,14 +70,14 @@ class Health(TypedDict):
 
 def health(studio: Studio) -> Health:
     """Ask Jobledger, the engine and the bucket."""
-    found = studio.operator.admin.get_system_health()
+    system_health = studio.operator.admin.get_system_health()
     return Health(
-        jobledger=SystemStatus(found.status).name,
-        database_latency_ms=found.database.latency.ToMicroseconds() / 1000,
-        disk_free_bytes=found.database.disk_free_bytes,
-        commits_queued=found.committer.queued,
-        webhooks_pending=found.webhooks.pending,
-        workers=found.active_workers,
+        jobledger=SystemStatus(system_health.status).name,
+        database_latency_ms=system_health.database.latency.ToMicroseconds() / 1000,
+        disk_free_bytes=system_health.database.disk_free_bytes,
+        commits_queued=system_health.committer.queued,
+        webhooks_pending=system_health.webhooks.pending,
+        workers=system_health.active_workers,
         runs=len(studio.airflow.running()),
         bucket_free_bytes=shutil.disk_usage(studio.files.folder).free,
     )

@@ -9,8 +9,8 @@ from jobledger.v1.job_pb2 import ChunksSummary, Job, Progress
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_client import ChunkState, JobState
 from jobledger_client.cli import _tables
-from jobledger_client.cli._bars import Bars
-from jobledger_client.cli._watched_job import WatchedJob
+from jobledger_client.cli._live._bars import Bars
+from jobledger_client.cli._live._watched_job import WatchedJob
 from rich.console import Console
 from rich.table import Table
 

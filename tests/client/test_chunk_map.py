@@ -9,10 +9,10 @@ from jobledger.v1.chunk_pb2 import Chunk, ChunkRange, WorkError
 from jobledger.v1.job_pb2 import ChunksSummary, Job
 from jobledger.v1.job_service_pb2 import ListChunksResponse, WatchJobResponse
 from jobledger_client import ChunkState
-from jobledger_client.cli import _chunk_map
-from jobledger_client.cli._chunk_map import Folding, cells, chunk_map, mix
-from jobledger_client.cli._chunk_states import ChunkStates, Shown
-from jobledger_client.cli._rates import BUCKET_SECONDS, RateHistory, sparkline
+from jobledger_client.cli._live import _chunk_map
+from jobledger_client.cli._live._chunk_map import Folding, cells, chunk_map, mix
+from jobledger_client.cli._live._chunk_states import ChunkStates, Shown
+from jobledger_client.cli._live._rates import BUCKET_SECONDS, RateHistory, sparkline
 from rich.console import Console
 
 pytestmark = pytest.mark.fast

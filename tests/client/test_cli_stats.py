@@ -20,7 +20,7 @@ from jobledger.v1.stats_pb2 import JobActivity, StatsPoint
 from jobledger.v1.worker_service_pb2 import ChunkFailure, LeaseReport
 from jobledger_client import JobClient, JobState
 from jobledger_client.cli import _stats_tables
-from jobledger_client.cli._dashboard import Dashboard
+from jobledger_client.cli._live._dashboard import Dashboard
 from rich.console import Console
 
 from tests.client.shell import COMMAND, Shell, complete

@@ -21,7 +21,7 @@ from jobledger_client import (
     JobState,
     UnavailableError,
 )
-from jobledger_client.cli._partial_file import PartialFile
+from jobledger_client.cli._jobs._partial_file import PartialFile
 
 from tests.client.controlled import Played
 from tests.client.shell import Shell

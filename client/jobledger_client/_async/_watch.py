@@ -147,8 +147,8 @@ class AsyncWatch(Generic[Request, Message]):
     def _end_snapshots(self, message_type: type[Message]) -> None:
         """Queue LEFT for the jobs that disappeared before a restart, and call `on_relist` after one."""
         removed, present = self._seen.end_snapshots()
-        left = number(WatchMessageType.LEFT)
-        self._ready.extend(message_type(type=left, job=job) for job in removed)
+        left_type = number(WatchMessageType.LEFT)
+        self._ready.extend(message_type(type=left_type, job=job) for job in removed)
         error, self._relist_error = self._relist_error, None
         if error is not None and self._on_relist is not None:
             self._on_relist(Relist(error, present))

@@ -64,8 +64,8 @@ class Backlog:
     def pushed(self, job_id: str, chunk: Chunk) -> Pushed | None:
         """Return the message for the chunk's next attempt, if there is one."""
         entry = self._entries.get(job_id)
-        found = entry.pushed.get(chunk.index) if entry else None
-        return found if found and found.attempt == chunk.attempt else None
+        message = entry.pushed.get(chunk.index) if entry else None
+        return message if message and message.attempt == chunk.attempt else None
 
     def add_finalizer(self, job_id: str) -> None:
         """Remember that the last chunk of a job is a finalizer."""

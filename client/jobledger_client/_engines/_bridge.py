@@ -149,8 +149,8 @@ class CancelBridge(Runnable):
             state = _CANCELLED
         else:
             return []
-        found = {chunk.index: chunk async for chunk in _with_task(client, job.job_id, state)}
-        return list((found if state == _PROCESSING else known | found).values())
+        current = {chunk.index: chunk async for chunk in _with_task(client, job.job_id, state)}
+        return list((current if state == _PROCESSING else known | current).values())
 
     async def _stop_chunk(self, client: AsyncJobClient, job: Job, chunk: Chunk) -> None:
         stopped = self._stopped.setdefault(job.job_id, set())

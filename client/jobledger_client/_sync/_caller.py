@@ -146,5 +146,5 @@ def _closed(message: str) -> ClientClosedError:
 
 def _method_of(request: "Message | Sequence[Message]") -> str:
     """Return the method of a request, or of those of a stream: the contract names each request after its method."""
-    one = request[0] if isinstance(request, Sequence) else request
-    return one.DESCRIPTOR.name.removesuffix("Request")
+    first = request[0] if isinstance(request, Sequence) else request
+    return first.DESCRIPTOR.name.removesuffix("Request")

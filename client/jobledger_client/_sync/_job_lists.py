@@ -132,7 +132,7 @@ class JobLists(JobService):
         CHUNK_RELEASED, the work on chunks that goes well. `owner` and `all_owners` need an admin's key.
         `page_size` is 1 to 500, 100 when 0.
         """
-        wanted = rpc.EventFilter(
+        event_filter = rpc.EventFilter(
             actors=requests.names("actors", actors),
             change_types=values.numbers(change_types),
             commit_time=values.time_range(commit_time),
@@ -141,6 +141,6 @@ class JobLists(JobService):
             all_owners=all_owners,
         )
         request = rpc.ListEventsRequest(
-            filter=wanted, page_size=page_size, page_token=page_token, oldest_first=oldest_first
+            filter=event_filter, page_size=page_size, page_token=page_token, oldest_first=oldest_first
         )
         return Pages(self._caller, self._stub.ListEvents, request, lambda page: page.events, timeout)

@@ -75,8 +75,8 @@ class Heartbeats:
     ) -> None:
         """Send each report alone: one bad report fails its whole call."""
         if len(batch) > 1:
-            for one in batch:
-                self._send_batch([one], max_bytes)
+            for report in batch:
+                self._send_batch([report], max_bytes)
             return
         [(lease, sent)] = batch
         if is_too_large(error) and max_bytes > MIN_REPORT_BYTES:

@@ -73,18 +73,18 @@ class Outbox(Generic[Item]):
 
     async def _deliver(self, batch: list[PendingItem[Item]]) -> None:
         try:
-            results = await self._send_until_answered([one.item for one in batch])
+            results = await self._send_until_answered([pending.item for pending in batch])
         except JobledgerError as error:
             if is_refusal(error) and len(batch) > 1:
-                for one in batch:  # one bad item fails its whole call: send each alone
-                    await self._deliver([one])
+                for pending in batch:  # one bad item fails its whole call: send each alone
+                    await self._deliver([pending])
                 return
-            for one in batch:
-                _refuse(one, error)
+            for pending in batch:
+                _refuse(pending, error)
         else:
-            for one, result in zip(batch, results, strict=True):
-                if not one.result.done():
-                    one.result.set_result(result)
+            for pending, result in zip(batch, results, strict=True):
+                if not pending.result.done():
+                    pending.result.set_result(result)
 
     async def _send_until_answered(self, items: list[Item]) -> Sequence[Any]:
         failures = 0

@@ -45,7 +45,7 @@ class Reports:
         self._next_chunks = next_chunks
         # Of the claims that have no answer yet, one for each outbox: repeated, they get the same leases.
         self._claim_ids: dict[type[ChunkCompletion | ChunkFailure], str] = {
-            one: str(uuid4()) for one in (ChunkCompletion, ChunkFailure)
+            report_type: str(uuid4()) for report_type in (ChunkCompletion, ChunkFailure)
         }
         self.completions: Outbox[ChunkCompletion] = Outbox(self._complete, backoff)
         self.failures: Outbox[ChunkFailure] = Outbox(self._fail, backoff)

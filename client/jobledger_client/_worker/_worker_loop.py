@@ -212,7 +212,7 @@ class WorkerLoop:
 
     def _find_handler(self, task: asyncio.Task[object] | None) -> HandlerTasks | None:
         """Return the tasks of the handler that a task belongs to. The watchdog's thread calls this."""
-        return next((one.tasks for one in list(self._attempts.values()) if task in one.tasks), None)
+        return next((attempt.tasks for attempt in list(self._attempts.values()) if task in attempt.tasks), None)
 
     async def _drain(self, drain_seconds: float) -> None:
         """Wait for the handlers, then stop them, then abandon those that do not stop; report all."""

@@ -118,8 +118,8 @@ def _error_in(event: Mapping[str, Any]) -> WorkError | None:
     # Celery 5.7 has ExceptionWithTraceback() here, and the exception only in the last line of the traceback.
     lines = str(event.get("traceback") or "").strip().splitlines()
     for text in (str(event.get("exception", "")), *lines[-1:]):
-        if (found := _LOST.match(text)) is not None:
-            return WorkError(code=found[1], message=text[:_MAX_MESSAGE_LENGTH])
+        if (match := _LOST.match(text)) is not None:
+            return WorkError(code=match[1], message=text[:_MAX_MESSAGE_LENGTH])
     return None
 
 

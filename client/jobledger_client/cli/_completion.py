@@ -35,9 +35,9 @@ def _job_ids(client: JobClient, incomplete: str) -> Iterator[tuple[str, str]]:
 
 
 def _kinds(client: JobClient, incomplete: str) -> Iterator[tuple[str, str]]:
-    for one in client.statistics.get_job_stats().kinds:
-        if one.kind.startswith(incomplete):
-            yield one.kind, ""
+    for kind_stats in client.statistics.get_job_stats().kinds:
+        if kind_stats.kind.startswith(incomplete):
+            yield kind_stats.kind, ""
 
 
 def _complete(context: typer.Context, read: Callable[[JobClient], Iterator[tuple[str, str]]]) -> list[tuple[str, str]]:
@@ -50,4 +50,4 @@ def _complete(context: typer.Context, read: Callable[[JobClient], Iterator[tuple
 
 
 def _options(parameters: Mapping[str, Any]) -> Options:
-    return Options(**{one.name: parameters.get(one.name) for one in fields(Options)})
+    return Options(**{field.name: parameters.get(field.name) for field in fields(Options)})

@@ -91,7 +91,9 @@ def print_sentence(sentence: str, *, program: str = PROGRAM) -> None:
 
 
 def _service_error(error: JobledgerError) -> ErrorOutput:
-    violations = [{"field": one.field, "description": one.description} for one in error.field_violations]
+    violations = [
+        {"field": violation.field, "description": violation.description} for violation in error.field_violations
+    ]
     details = {
         "status": error.code.name,
         "reason": error.reason,

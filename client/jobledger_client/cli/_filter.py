@@ -89,16 +89,18 @@ def add_filter_options(
         _add_filters(options.pop("filter") or (), options)
         return function(*args, filter_fields=_fields(label, options), **parameters)
 
-    own = [parameter for name, parameter in inspect.signature(function).parameters.items() if name != "filter_fields"]
+    own_parameters = [
+        parameter for name, parameter in inspect.signature(function).parameters.items() if name != "filter_fields"
+    ]
     keyword = inspect.Parameter.KEYWORD_ONLY
     added = [inspect.Parameter(name, keyword, default=None, annotation=kind) for name, kind in declared.items()]
-    with_filter.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined] # inspect reads it
+    with_filter.__signature__ = inspect.Signature([*own_parameters, *added])  # type: ignore[attr-defined] # inspect reads it
     return with_filter
 
 
 def _add_filters(filters: Iterable[str], options: dict[str, Any]) -> None:
     """Add NAME=VALUE filters to the options with these names."""
-    for name, value in (_name_and_value(one, options) for one in filters):
+    for name, value in (_name_and_value(word, options) for word in filters):
         if name == "service_jobs":
             options[name] = _parse.boolean("--filter", value)
         elif name in _LISTS:
@@ -118,7 +120,7 @@ def _name_and_value(word: str, options: dict[str, Any]) -> tuple[str, str]:
         return "where_label", f"{field.removeprefix('label.')}={value}"
     name = field.replace("-", "_")
     if name not in options or name == "where_label":
-        names = ", ".join(one.replace("_", "-") for one in options if one != "where_label")
+        names = ", ".join(option.replace("_", "-") for option in options if option != "where_label")
         raise typer.BadParameter(f"--filter: NAME must be one of {names}, label.NAME; got {field!r}")
     return name, value
 

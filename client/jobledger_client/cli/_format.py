@@ -36,9 +36,10 @@ def event_type(number: int) -> str:
     return WebhookEventType(number).name.lower().replace("_", ".")
 
 
-def attempt(one: WebhookAttempt) -> str:
+def attempt(delivery_attempt: WebhookAttempt) -> str:
     """Return the outcome and the duration of an attempt."""
-    return f"{one.error or f'answered {one.status_code}'} ({one.duration.ToMilliseconds():,} ms)"
+    outcome = delivery_attempt.error or f"answered {delivery_attempt.status_code}"
+    return f"{outcome} ({delivery_attempt.duration.ToMilliseconds():,} ms)"
 
 
 def coloured(state: ContractEnum) -> Text:

@@ -6,24 +6,11 @@ from typing import Annotated
 import typer
 
 from jobledger_client import __version__
-from jobledger_client.cli import (
-    _change,
-    _create,
-    _export,
-    _import,
-    _limits,
-    _pauses,
-    _quotas,
-    _read,
-    _stats,
-    _top,
-    _usage,
-    _watch,
-    _webhooks,
-    _workers,
-)
 from jobledger_client.cli import _error_output as error_output
+from jobledger_client.cli._admin import _limits, _pauses, _quotas, _stats, _usage, _webhooks, _workers
 from jobledger_client.cli._exit_codes import TABLE, USAGE
+from jobledger_client.cli._jobs import _change, _create, _export, _import, _read
+from jobledger_client.cli._live import _top, _watch
 from jobledger_client.cli._session import Options, add_options, new_app, with_examples
 
 EXAMPLES = (

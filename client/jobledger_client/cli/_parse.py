@@ -16,15 +16,15 @@ _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 def pairs(option: str, words: Iterable[str]) -> dict[str, str]:
     """Return NAME=VALUE words as a dict."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not (name and equals):
             raise typer.BadParameter(f"{option}: must be NAME=VALUE; got {word!r}")
-        if found.get(name, value) != value:
-            raise typer.BadParameter(f"{option}: {name!r} must have one value; got {found[name]!r} and {value!r}")
-        found[name] = value
-    return found
+        if values.get(name, value) != value:
+            raise typer.BadParameter(f"{option}: {name!r} must have one value; got {values[name]!r} and {value!r}")
+        values[name] = value
+    return values
 
 
 def non_empty(option: str, word: str) -> str:
@@ -99,10 +99,10 @@ def timeout(word: str | timedelta) -> timedelta:
     """Return a duration above 0; a default is one already."""
     if isinstance(word, timedelta):
         return word
-    found = duration("", word)
-    if not found:
+    parsed = duration("", word)
+    if not parsed:
         raise typer.BadParameter(f"must be above 0; got {word!r}")
-    return found
+    return parsed
 
 
 def past_time(option: str, word: str | None) -> datetime | None:
@@ -154,14 +154,14 @@ def _prefixed(option: str, rule: str) -> str:
 
 def weights(option: str, words: Iterable[str]) -> dict[str, float]:
     """Return NAME or NAME=WEIGHT words as weights by name, in order."""
-    found = {}
+    values = {}
     for word in words:
         name, equals, weight = word.partition("=")
         try:
-            found[name] = float(weight) if equals else 1.0
+            values[name] = float(weight) if equals else 1.0
         except ValueError:
             raise typer.BadParameter(f"{option}: must be NAME or NAME=WEIGHT; got {word!r}") from None
-    return found
+    return values
 
 
 def _text(word: str) -> str:

@@ -47,7 +47,7 @@ class Options:
 
     def over(self, others: "Options") -> "Options":
         """Return these options, with those of `others` where these are absent."""
-        names = [one.name for one in fields(Options)]
+        names = [field.name for field in fields(Options)]
         return Options(**{name: getattr(self, name) or getattr(others, name) for name in names})
 
 
@@ -143,10 +143,10 @@ def add_options(function: Callable[..., Any]) -> Callable[..., Any]:
         options = Options(**{name: parameters.pop(name) for name in _DECLARED})
         return function(*args, options=options, **parameters)
 
-    own = [parameter for name, parameter in inspect.signature(function).parameters.items() if name != "options"]
+    declared = [parameter for name, parameter in inspect.signature(function).parameters.items() if name != "options"]
     keyword = inspect.Parameter.KEYWORD_ONLY
     added = [inspect.Parameter(name, keyword, default=None, annotation=kind) for name, kind in _DECLARED.items()]
-    _declare(with_options, [*own, *added])
+    _declare(with_options, [*declared, *added])
     return with_options
 
 
@@ -159,8 +159,8 @@ def command(app: typer.Typer, name: str, *examples: str) -> Callable[[Callable[.
             return function(session, **parameters) or 0
 
         context, options, _ = inspect.signature(call).parameters.values()
-        own = [parameter for key, parameter in inspect.signature(function).parameters.items() if key != "session"]
-        _declare(call, [context, options, *own])
+        declared = [parameter for key, parameter in inspect.signature(function).parameters.items() if key != "session"]
+        _declare(call, [context, options, *declared])
         app.command(name, help=with_examples(inspect.getdoc(function) or "", "Examples:", *examples))(add_options(call))
 
     return register

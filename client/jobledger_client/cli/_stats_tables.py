@@ -23,31 +23,31 @@ _SERIES = {
 }
 
 
-def report(found: GetJobStatsResponse, *, width: int) -> Iterator[RenderableType]:
+def report(stats: GetJobStatsResponse, *, width: int) -> Iterator[RenderableType]:
     """Yield the parts to print."""
-    start, end = found.time_range.start_time, found.time_range.end_time
+    start, end = stats.time_range.start_time, stats.time_range.end_time
     yield Text(f"now, and from {formatting.local_time(start)} to {formatting.local_time(end)}", style="dim")
-    yield by_kind(found, width=width)
-    if found.omitted_kind_count:
-        yield Text(f"and {found.omitted_kind_count:,} more kinds; --kind shows them", style="dim")
-    chunks = found.total.activity.chunks
+    yield by_kind(stats, width=width)
+    if stats.omitted_kind_count:
+        yield Text(f"and {stats.omitted_kind_count:,} more kinds; --kind shows them", style="dim")
+    chunks = stats.total.activity.chunks
     if chunks.ended:
         yield Text()
-        yield chunk_figures(found.total.activity)
-    if found.total.failures:
+        yield chunk_figures(stats.total.activity)
+    if stats.total.failures:
         yield Text()
-        yield failure_groups(found.total)
-        if found.total.omitted_failure_count:
-            yield Text(f"and {found.total.omitted_failure_count:,} more groups of failed jobs", style="dim")
-    if found.series:
+        yield failure_groups(stats.total)
+        if stats.total.omitted_failure_count:
+            yield Text(f"and {stats.total.omitted_failure_count:,} more groups of failed jobs", style="dim")
+    if stats.series:
         yield Text()
-        yield series_bars(found.series, width=width)
-    for one in found.series_by_kind:
+        yield series_bars(stats.series, width=width)
+    for kind_series in stats.series_by_kind:
         yield Text()
-        yield formatting.literal(one.kind)
-        yield series_bars(one.points, width=width)
-    if found.omitted_series_count:
-        yield Text(f"and {found.omitted_series_count:,} more kinds; --kind shows their series", style="dim")
+        yield formatting.literal(kind_series.kind)
+        yield series_bars(kind_series.points, width=width)
+    if stats.omitted_series_count:
+        yield Text(f"and {stats.omitted_series_count:,} more kinds; --kind shows their series", style="dim")
 
 
 def chunk_figures(activity: JobActivity) -> Table:
@@ -66,9 +66,9 @@ def failure_groups(stats: JobStats) -> Table:
     table.add_column("FAILED", justify="right", no_wrap=True)
     for column in ("ERROR CODE", "STAGE", "EXAMPLE"):
         table.add_column(column, overflow="fold")
-    for one in stats.failures:
-        texts = (formatting.literal(text or "–") for text in (one.error_code, one.stage, one.example_job_id))  # noqa: RUF001
-        table.add_row(f"{one.count:,}", *texts)
+    for group in stats.failures:
+        texts = (formatting.literal(text or "–") for text in (group.error_code, group.stage, group.example_job_id))  # noqa: RUF001
+        table.add_row(f"{group.count:,}", *texts)
     return table
 
 
@@ -86,16 +86,16 @@ def numbers(*columns: str) -> Table:
     return table
 
 
-def by_kind(found: GetJobStatsResponse, *, width: int) -> Table:
+def by_kind(stats: GetJobStatsResponse, *, width: int) -> Table:
     """Return a row for each kind and one for all; a wide terminal gets more columns."""
     wide = width >= WIDE
     more = ("CHUNKS", "HELD", "OLDEST") if wide else ()
     times = ("MEAN", "P50", "P95", "P99", "ITEMS/S") if wide else ("P50", "P95")
     table = numbers("KIND", "QUEUED", "IN WORK", *more, "COMPLETED", "FAILED", "SUCCESS", *times)
-    for one in found.kinds:
-        table.add_row(formatting.literal(one.kind), *_cells(one.stats, wide=wide))
-    if len(found.kinds) != 1:
-        table.add_row("all", *_cells(found.total, wide=wide), style="bold")
+    for kind_stats in stats.kinds:
+        table.add_row(formatting.literal(kind_stats.kind), *_cells(kind_stats.stats, wide=wide))
+    if len(stats.kinds) != 1:
+        table.add_row("all", *_cells(stats.total, wide=wide), style="bold")
     return table
 
 

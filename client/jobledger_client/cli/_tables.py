@@ -32,12 +32,12 @@ _WIDE = 110  # columns
 _VERDICTS = ("applied", "unchanged", "refused")
 
 
-def jobs(found: Iterable[Job], *, width: int) -> Table:
+def jobs(jobs: Iterable[Job], *, width: int) -> Table:
     """Return jobs, one a row; a wide terminal gets more columns."""
     wide = width >= _WIDE
     more = ("CHUNKS", "PRIORITY", "AGE") if wide else ()
     table = _table("JOB", "STATE", "DONE", *more, "KIND", "NAME", folding=("KIND", "NAME"))
-    for job in found:
+    for job in jobs:
         texts = formatting.one_line(job.kind), formatting.one_line(job.display_name)
         summary = job.chunks_summary
         state = formatting.coloured(JobState(job.state))
@@ -47,32 +47,32 @@ def jobs(found: Iterable[Job], *, width: int) -> Table:
     return table
 
 
-def limits(found: Iterable[Limit]) -> Table:
+def limits(limits: Iterable[Limit]) -> Table:
     """Return concurrency limits, one a row."""
     table = _table("SCOPE", "AT MOST", "RUNNING", "WAITING", "FOLLOWS", folding=("SCOPE",))
-    for limit in found:
+    for limit in limits:
         number = "paused" if limit.max_running == 0 else f"{limit.max_running:,}"
-        own = f"each {limit.scope.label}" if limit.inherited else ""
-        _row(table, str(limit.scope), number, f"{limit.running:,}", f"{limit.waiting:,}", own)
+        follows = f"each {limit.scope.label}" if limit.inherited else ""
+        _row(table, str(limit.scope), number, f"{limit.running:,}", f"{limit.waiting:,}", follows)
     return table
 
 
-def paused_kinds(found: Iterable[PausedKind]) -> Table:
+def paused_kinds(kinds: Iterable[PausedKind]) -> Table:
     """Return paused kinds, one a row."""
     table = _table("KIND", "SINCE", "BY", "REASON", folding=("KIND", "BY", "REASON"))
-    for paused in found:
+    for paused in kinds:
         by, reason = formatting.one_line(paused.paused_by), formatting.one_line(paused.reason)
         since = formatting.local_time(paused_kind_message(paused).pause_time)
         _row(table, paused.kind, since, by, reason)
     return table
 
 
-def workers(found: Iterable[Worker], *, width: int) -> Table:
+def workers(workers: Iterable[Worker], *, width: int) -> Table:
     """Return workers, one a row; a wide terminal gets more columns."""
     wide = width >= _WIDE
     more = ("VERSION", "HOST", "UP") if wide else ()
     table = _table("WORKER", "CHUNKS", "HEARD", *more, "KINDS", folding=("WORKER", "VERSION", "HOST", "KINDS"))
-    for worker in found:
+    for worker in workers:
         up = formatting.age(worker.first_seen_time)
         said = (formatting.one_line(worker.version), formatting.one_line(worker.host), up) if wide else ()
         heard = f"{formatting.age(worker.last_seen_time)} ago"
@@ -81,11 +81,11 @@ def workers(found: Iterable[Worker], *, width: int) -> Table:
     return table
 
 
-def refusals(found: Iterable[Mapping[str, str]]) -> Table:
+def refusals(refusals: Iterable[Mapping[str, str]]) -> Table:
     """Return the jobs that refused a verb, one a row, with the reason."""
     table = _table("JOB", "REASON", "MESSAGE", folding=("MESSAGE",))
-    for one in found:
-        _row(table, one["job_id"], one["reason"], one["message"])
+    for refusal in refusals:
+        _row(table, refusal["job_id"], refusal["reason"], refusal["message"])
     return table
 
 
@@ -96,18 +96,18 @@ def report_counts(report: Mapping[str, object]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts if isinstance(count, int))
 
 
-def statuses(found: Collection[Job], *, width: int) -> Table:
+def statuses(jobs: Collection[Job], *, width: int) -> Table:
     """Return the state of jobs, one a row, with errors and results, if there are any.
 
     A narrow terminal gets neither the kind nor the ETA's time of day.
     """
     wide = width >= _WIDE
     more = ("KIND",) if wide else ()
-    error = ("ERROR",) if any(job.error.code for job in found) else ()
-    result = ("RESULT",) if any(job.result_uri for job in found) else ()
+    error = ("ERROR",) if any(job.error.code for job in jobs) else ()
+    result = ("RESULT",) if any(job.result_uri for job in jobs) else ()
     columns = ("JOB", "STATE", "DONE", "ETA", "STAGE", *error, *more, "NAME", *result)
     table = _table(*columns, folding=("STAGE", "ERROR", "KIND", "NAME", "RESULT"))
-    for job in found:
+    for job in jobs:
         progress = job.progress
         _row(
             table,
@@ -124,14 +124,14 @@ def statuses(found: Collection[Job], *, width: int) -> Table:
     return table
 
 
-def chunks(found: Collection[Chunk]) -> Table:
+def chunks(chunks: Collection[Chunk]) -> Table:
     """Return chunks, one a row, with artifacts and the ids of an external engine, if there are any."""
-    task = ("TASK",) if any(chunk.task_id for chunk in found) else ()
-    held = ("HELD",) if any(chunk.holds for chunk in found) else ()
-    artifacts = ("ARTIFACTS",) if any(chunk.artifacts for chunk in found) else ()
+    task = ("TASK",) if any(chunk.task_id for chunk in chunks) else ()
+    held = ("HELD",) if any(chunk.holds for chunk in chunks) else ()
+    artifacts = ("ARTIFACTS",) if any(chunk.artifacts for chunk in chunks) else ()
     columns = ("CHUNK", "STATE", *held, "ITEMS", "DONE", "ATTEMPT", "WORKER", *task, "STAGE", "ERROR", *artifacts)
     table = _table(*columns, folding=("WORKER", "TASK", "ERROR", "ARTIFACTS"))
-    for chunk in found:
+    for chunk in chunks:
         _row(
             table,
             str(chunk.index),
@@ -149,22 +149,22 @@ def chunks(found: Collection[Chunk]) -> Table:
     return table
 
 
-def attempts(found: Collection[Attempt]) -> Table:
+def attempts(attempts: Collection[Attempt]) -> Table:
     """Return attempts, one a row, with the ids of an external engine, if there are any."""
-    task = ("TASK",) if any(one.task_id for one in found) else ()
+    task = ("TASK",) if any(attempt.task_id for attempt in attempts) else ()
     columns = ("CHUNK", "ATTEMPT", "OUTCOME", "WORKER", *task, "STARTED", "ENDED", "ERROR")
     table = _table(*columns, folding=("WORKER", "TASK", "ERROR"))
-    for one in found:
+    for attempt in attempts:
         _row(
             table,
-            str(one.chunk_index),
-            str(one.number),
-            AttemptOutcome(one.outcome).name if one.outcome else "",
-            one.worker,
-            *((one.task_id,) if task else ()),
-            formatting.local_time(one.start_time),
-            formatting.local_time(one.end_time) if one.HasField("end_time") else "",
-            f"{one.error.code}: {one.error.message}" if one.HasField("error") else "",
+            str(attempt.chunk_index),
+            str(attempt.number),
+            AttemptOutcome(attempt.outcome).name if attempt.outcome else "",
+            attempt.worker,
+            *((attempt.task_id,) if task else ()),
+            formatting.local_time(attempt.start_time),
+            formatting.local_time(attempt.end_time) if attempt.HasField("end_time") else "",
+            f"{attempt.error.code}: {attempt.error.message}" if attempt.HasField("error") else "",
         )
     return table
 
@@ -181,11 +181,11 @@ def _artifacts(chunk: Chunk) -> Text:
     return Text("\n").join(formatting.literal(line) for line in lines)
 
 
-def events(found: Iterable[JobEvent], *, of_many: bool = False) -> Table:
+def events(events: Iterable[JobEvent], *, of_many: bool = False) -> Table:
     """Return a history, one change a row, perhaps of many jobs."""
     columns = ("TIME", "REVISION", "CHANGE", "CHUNK", "ATTEMPT", "ACTOR", "STATE", "REASON")
     table = _table(*(("JOB",) if of_many else ()), *columns, folding=("ACTOR", "REASON"))
-    for event in found:
+    for event in events:
         for change in event.changes:
             _row(
                 table,
@@ -219,11 +219,11 @@ def _state_change(change: Change) -> Text:
     return Text(" → ").join(formatting.coloured(JobState(state)) for state in states if state)
 
 
-def usage(found: Iterable[Usage]) -> Table:
+def usage(rows: Iterable[Usage]) -> Table:
     """Return sums of usage, one a row."""
     columns = ("DAY", "OWNER", "KEY", "METHOD", "CALLS", "ERRORS", "RECEIVED", "SENT", "MEAN")
     table = _table(*columns, folding=("OWNER", "METHOD"))
-    for sums in found:
+    for sums in rows:
         mean = sums.duration.ToTimedelta() / sums.calls / timedelta(milliseconds=1) if sums.calls else 0.0
         _row(
             table,
@@ -240,10 +240,10 @@ def usage(found: Iterable[Usage]) -> Table:
     return table
 
 
-def quotas(found: Iterable[Quota]) -> Table:
+def quotas(quotas: Iterable[Quota]) -> Table:
     """Return quotas, one a row: what the owner has, and what it may have; a * marks the server's default."""
     table = _table("OWNER", "UNFINISHED JOBS", "STORED JOBS", "WATCHES", "REASON", folding=("OWNER", "REASON"))
-    for quota in found:
+    for quota in quotas:
         bounds = [
             _use_of(quota, used, bound)
             for used, bound in (
@@ -262,99 +262,99 @@ def _use_of(quota: Quota, used: int, bound: str) -> str:
     return f"{used:,} of {getattr(quota, bound):,}{'*' if bound in quota.default_fields else ''}"
 
 
-def webhooks(found: Iterable[Webhook]) -> Table:
+def webhooks(webhooks: Iterable[Webhook]) -> Table:
     """Return webhooks, one a row."""
     table = _table("WEBHOOK", "STATE", "URL", "EVENTS", "REASON", folding=("URL", "EVENTS", "REASON"))
-    for webhook in found:
+    for webhook in webhooks:
         event_types = ", ".join(map(formatting.event_type, webhook.event_types))
         state = formatting.coloured(WebhookState(webhook.state))
         _row(table, webhook.webhook_id, state, webhook.url, event_types, webhook.state_reason)
     return table
 
 
-def deliveries(found: Iterable[WebhookDelivery]) -> Table:
+def deliveries(deliveries: Iterable[WebhookDelivery]) -> Table:
     """Return deliveries, one a row, with the last attempt of each."""
     columns = ("DELIVERY", "EVENT", "JOB", "STATE", "ATTEMPTS", "LAST", "NEXT")
     table = _table(*columns, folding=("DELIVERY", "JOB", "LAST"))
-    for one in found:
+    for delivery in deliveries:
         _row(
             table,
-            one.delivery_id,
-            formatting.event_type(one.event_type),
-            one.job_id,
-            formatting.coloured(WebhookDeliveryState(one.state)),
-            str(one.attempt_count),
-            formatting.attempt(one.attempts[-1]) if one.attempts else "",
-            formatting.local_time(one.next_attempt_time) if one.HasField("next_attempt_time") else "",
+            delivery.delivery_id,
+            formatting.event_type(delivery.event_type),
+            delivery.job_id,
+            formatting.coloured(WebhookDeliveryState(delivery.state)),
+            str(delivery.attempt_count),
+            formatting.attempt(delivery.attempts[-1]) if delivery.attempts else "",
+            formatting.local_time(delivery.next_attempt_time) if delivery.HasField("next_attempt_time") else "",
         )
     return table
 
 
-def job(one: Job) -> Table:
+def job(job: Job) -> Table:
     """Return the fields of one job, a row each."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in _job_fields(one):
+    for name, value in _job_fields(job):
         if value:
             _row(table, name, value)
     return table
 
 
-def outcome(one: Job) -> Text:
+def outcome(job: Job) -> Text:
     """Return the outcome of an ended job, a line each: its result, error and reason of cancellation."""
-    lines = [f"result: {one.result_uri}"] if one.result_uri else []
-    if one.HasField("output"):
-        lines.append(f"output: {_json.dumps(plain(one.output))}")
-    if one.HasField("error"):
-        chunk = f" (chunk {one.error.chunk_index})" if one.error.HasField("chunk_index") else ""
-        lines.append(f"error: {one.error.code}: {one.error.message}{chunk}")
-    if one.cancel_reason:
-        lines.append(f"cancelled: {one.cancel_reason}")
+    lines = [f"result: {job.result_uri}"] if job.result_uri else []
+    if job.HasField("output"):
+        lines.append(f"output: {_json.dumps(plain(job.output))}")
+    if job.HasField("error"):
+        chunk = f" (chunk {job.error.chunk_index})" if job.error.HasField("chunk_index") else ""
+        lines.append(f"error: {job.error.code}: {job.error.message}{chunk}")
+    if job.cancel_reason:
+        lines.append(f"cancelled: {job.cancel_reason}")
     return Text("\n").join(formatting.literal(line) for line in lines)
 
 
-def _job_fields(one: Job) -> Iterable[tuple[str, str | Text]]:
-    progress = one.progress
-    yield "job", one.job_id
-    yield "uid", one.uid
-    yield "name", one.display_name
-    yield "kind", one.kind
-    yield "owner", one.owner
-    yield "state", formatting.coloured(JobState(one.state))
-    yield "waits for", held_by(one) or (f"a worker: {unclaimed(one, seconds_waited(one))}" if is_waiting(one) else "")
-    yield "progress", ", ".join(filter(None, [formatting.percent(progress.percent), formatting.items(one)]))
+def _job_fields(job: Job) -> Iterable[tuple[str, str | Text]]:
+    progress = job.progress
+    yield "job", job.job_id
+    yield "uid", job.uid
+    yield "name", job.display_name
+    yield "kind", job.kind
+    yield "owner", job.owner
+    yield "state", formatting.coloured(JobState(job.state))
+    yield "waits for", held_by(job) or (f"a worker: {unclaimed(job, seconds_waited(job))}" if is_waiting(job) else "")
+    yield "progress", ", ".join(filter(None, [formatting.percent(progress.percent), formatting.items(job)]))
     yield "eta", formatting.eta(progress.eta) if progress.HasField("eta") else ""
-    yield "stage", f"{progress.stage} {_stage_percent(one)}".strip()
+    yield "stage", f"{progress.stage} {_stage_percent(job)}".strip()
     yield "message", progress.message
-    yield "chunks", formatting.counts(one)
-    yield "priority", str(one.priority)
-    yield "labels", ", ".join(f"{name}={value}" for name, value in sorted(one.labels.items()))
-    yield "unique key", one.unique_key
-    yield "limited by", ", ".join(one.limited_labels)
-    yield "input", _json.dumps(plain(one.input)) if one.HasField("input") else ""
-    yield from (("artifact", _artifact(name, artifact)) for name, artifact in sorted(one.artifacts.items()))
-    yield "result", one.result_uri
-    yield "output", _json.dumps(plain(one.output)) if one.HasField("output") else ""
-    yield "error", f"{one.error.code}: {one.error.message}" if one.HasField("error") else ""
-    yield "cancelled", one.cancel_reason
-    yield "created", formatting.local_time(one.create_time)
-    yield "scheduled", formatting.local_time(one.schedule_time) if one.HasField("schedule_time") else ""
-    yield "started", formatting.local_time(one.start_time) if one.HasField("start_time") else ""
-    yield "ended", formatting.local_time(one.end_time) if one.HasField("end_time") else ""
-    yield "expires", formatting.local_time(one.expire_time) if one.HasField("expire_time") else ""
-    yield "run timeout", _timeout(one.run_timeout) if one.HasField("run_timeout") else ""
-    yield "attempt timeout", _timeout(one.attempt_timeout) if one.HasField("attempt_timeout") else ""
-    yield "retries", str(one.retry_count or "")
-    yield "etag", one.etag
+    yield "chunks", formatting.counts(job)
+    yield "priority", str(job.priority)
+    yield "labels", ", ".join(f"{name}={value}" for name, value in sorted(job.labels.items()))
+    yield "unique key", job.unique_key
+    yield "limited by", ", ".join(job.limited_labels)
+    yield "input", _json.dumps(plain(job.input)) if job.HasField("input") else ""
+    yield from (("artifact", _artifact(name, artifact)) for name, artifact in sorted(job.artifacts.items()))
+    yield "result", job.result_uri
+    yield "output", _json.dumps(plain(job.output)) if job.HasField("output") else ""
+    yield "error", f"{job.error.code}: {job.error.message}" if job.HasField("error") else ""
+    yield "cancelled", job.cancel_reason
+    yield "created", formatting.local_time(job.create_time)
+    yield "scheduled", formatting.local_time(job.schedule_time) if job.HasField("schedule_time") else ""
+    yield "started", formatting.local_time(job.start_time) if job.HasField("start_time") else ""
+    yield "ended", formatting.local_time(job.end_time) if job.HasField("end_time") else ""
+    yield "expires", formatting.local_time(job.expire_time) if job.HasField("expire_time") else ""
+    yield "run timeout", _timeout(job.run_timeout) if job.HasField("run_timeout") else ""
+    yield "attempt timeout", _timeout(job.attempt_timeout) if job.HasField("attempt_timeout") else ""
+    yield "retries", str(job.retry_count or "")
+    yield "etag", job.etag
 
 
 def _timeout(limit: Duration) -> str:
     return formatting.duration(limit.ToTimedelta().total_seconds())
 
 
-def _stage_percent(one: Job) -> str:
-    return formatting.percent(one.progress.stage_percent) if one.progress.HasField("stage_percent") else ""
+def _stage_percent(job: Job) -> str:
+    return formatting.percent(job.progress.stage_percent) if job.progress.HasField("stage_percent") else ""
 
 
 def _artifact(name: str, artifact: Artifact) -> str:

@@ -76,12 +76,14 @@ class FakeContext(ChunkContext):
     @property
     def reported_stages(self) -> list[str]:
         """The stages that the handler entered, in order."""
-        return [stage for stage, _ in groupby(one.stage for one in self._recorder.reports if one.HasField("stage"))]
+        return [
+            stage for stage, _ in groupby(report.stage for report in self._recorder.reports if report.HasField("stage"))
+        ]
 
     @property
     def reported_messages(self) -> list[str]:
         """The messages for people, in order."""
-        return [one.message for one in self._recorder.reports if one.HasField("message")]
+        return [report.message for report in self._recorder.reports if report.HasField("message")]
 
     @property
     def artifacts(self) -> Mapping[str, Artifact]:

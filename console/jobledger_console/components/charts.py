@@ -31,14 +31,14 @@ def show_chart(options: Mapping[str, Any], *, height: int, label: str) -> ui.ech
     Change `options` of what is returned, and call `update`.
     """
     text = {":color": theme_colour("text"), **_FONT}
-    given = {
+    chart_options = {
         "animation": False,
         "textStyle": text,
         "backgroundColor": "transparent",
         "tooltip": {"trigger": "axis", "confine": True, "renderMode": "richText"},
         **options,
     }
-    chart = ui.echart(given).classes("chart").style(f"height: {height}px")
+    chart = ui.echart(chart_options).classes("chart").style(f"height: {height}px")
     chart.props["role"] = "img"
     chart.props["aria-label"] = label
     return chart

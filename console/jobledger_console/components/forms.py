@@ -68,8 +68,8 @@ class Form(Dialog):
     def _submit(self, values: Mapping[str, Any]) -> None:
         if not self._is_running:
             self._is_running = True
-            given = {name: str(value).strip() for name, value in values.items()}
-            self._page.spawn(self._run(given))
+            stripped = {name: str(value).strip() for name, value in values.items()}
+            self._page.spawn(self._run(stripped))
 
     async def _run(self, values: Values) -> None:
         try:

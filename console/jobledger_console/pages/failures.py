@@ -38,7 +38,7 @@ class FailuresView(SpanView):
         self._empty: ui.element
         self._more: ui.label
 
-    def _draw(self, found: GetJobStatsResponse) -> None:
+    def _draw(self, stats: GetJobStatsResponse) -> None:
         may_retry = self._page.access.may_write
         if self._table is None:
             actions = (Column("retry", "Retry", "action"),) if may_retry else ()
@@ -47,8 +47,8 @@ class FailuresView(SpanView):
             with self._empty:
                 show_empty("Nothing failed", "No run of a job ended FAILED in this span.")
             self._more = ui.label("").classes("quiet")
-        groups, total = found.total.failures, found.total
-        self._since = found.time_range.start_time.ToDatetime(tzinfo=UTC)
+        groups, total = stats.total.failures, stats.total
+        self._since = stats.time_range.start_time.ToDatetime(tzinfo=UTC)
         self._codes = {_key(group): group.error_code for group in groups}
         self._table.set_rows([self._row(group) for group in groups])
         self._table.set_visibility(bool(groups))

@@ -81,7 +81,7 @@ def _parts(health: SystemHealth) -> Iterator[tuple[str, Facts]]:
     if health.replicas:
         yield "Replicas", {replica.name: replica.version for replica in health.replicas}
     if health.components:
-        yield "Also needed", {one.name: one.problem or "works" for one in health.components}
+        yield "Also needed", {component.name: component.problem or "works" for component in health.components}
 
 
 def _database(health: SystemHealth) -> Facts:

@@ -126,7 +126,7 @@ def _show_chunk(chunk: Chunk) -> None:
         if chunk.finalizer:
             parts.append("the finalizer")
         if chunk.holds:
-            parts.append("waits for: " + ", ".join(words(HoldReason(one).name) for one in chunk.holds))
+            parts.append("waits for: " + ", ".join(words(HoldReason(reason).name) for reason in chunk.holds))
         ui.label("  " + " · ".join(parts)).classes("inline quiet")
     if chunk.progress.message:
         element(

@@ -79,26 +79,26 @@ def show_about(job: Job) -> None:
 
 def facts(job: Job) -> list[tuple[str, str]]:
     """Return what the job is, and when what happened, as names and texts; what changes all the time is in the title."""
-    found = [("Job", job.job_id), ("Kind", job.kind), ("Owner", job.owner), ("Priority", str(job.priority))]
+    named = [("Job", job.job_id), ("Kind", job.kind), ("Owner", job.owner), ("Priority", str(job.priority))]
     if job.holds:
-        found.append(
-            ("Waits for", ", ".join(_hold(words(HoldReason(one.reason).name), one.place) for one in job.holds))
+        named.append(
+            ("Waits for", ", ".join(_hold(words(HoldReason(hold.reason).name), hold.place) for hold in job.holds))
         )
-    found.append(("Created", local_time(job.create_time)))
-    found += [(name, local_time(getattr(job, field))) for name, field in _TIMES if job.HasField(field)]
+    named.append(("Created", local_time(job.create_time)))
+    named += [(name, local_time(getattr(job, field))) for name, field in _TIMES if job.HasField(field)]
     if job.HasField("start_time") and job.HasField("end_time"):
-        found.append(("Took", spoken(_time(job.end_time) - _time(job.start_time))))
+        named.append(("Took", spoken(_time(job.end_time) - _time(job.start_time))))
     if job.retry_count:
-        found.append(("Retried", plural(job.retry_count, "time")))
-    found.append(
+        named.append(("Retried", plural(job.retry_count, "time")))
+    named.append(
         ("Attempts", f"{job.retry_policy.max_attempts} a chunk, {words(FailurePolicy(job.failure_policy).name)}")
     )
-    found += [(name, duration(seconds(getattr(job, field)))) for name, field in _LIMITS if job.HasField(field)]
+    named += [(name, duration(seconds(getattr(job, field)))) for name, field in _LIMITS if job.HasField(field)]
     texts = (("Unique key", job.unique_key), ("Cancelled because", job.cancel_reason))
-    found += [(name, text) for name, text in texts if text]
+    named += [(name, text) for name, text in texts if text]
     if job.labels:
-        found.append(("Labels", ", ".join(f"{name}={value}" for name, value in sorted(job.labels.items()))))
-    return found
+        named.append(("Labels", ", ".join(f"{name}={value}" for name, value in sorted(job.labels.items()))))
+    return named
 
 
 def _hold(reason: str, place: int) -> str:
@@ -125,7 +125,7 @@ def show_error_of(job: Job) -> None:
 
 def stages(job: Job) -> list[tuple[str, float, float | None, bool]]:
     """Return each stage with its part of the weights, its seconds, None where none are measured, and if it is now."""
-    timings = {one.stage: round(seconds(one.duration), 1) for one in job.stage_timings}
+    timings = {timing.stage: round(seconds(timing.duration), 1) for timing in job.stage_timings}
     weights = {stage.name: stage.weight if stage.HasField("weight") else 1.0 for stage in job.stages}
     total = sum(weights.values()) or 1.0
     now = "" if job.HasField("end_time") else job.progress.stage
@@ -135,17 +135,17 @@ def stages(job: Job) -> list[tuple[str, float, float | None, bool]]:
 
 def show_stages(job: Job) -> None:
     """Show the declared stages with their weights, and how long chunks spent in each."""
-    found = stages(job)
-    if not found:
+    rows = stages(job)
+    if not rows:
         element("p", "No stages were declared or reported.", classes="quiet")
         return
-    total = sum(measured or 0.0 for _, _, measured, _ in found) or 1.0
+    total = sum(measured or 0.0 for _, _, measured, _ in rows) or 1.0
     with ui.element("table").classes("data plain"):
         with ui.element("thead"), ui.element("tr"):
             for title in ("Stage", "Weight", "Measured", "Share of the time"):
                 element("th", title, scope="col")
         with ui.element("tbody"):
-            for name, weight, measured, is_now in found:
+            for name, weight, measured, is_now in rows:
                 _show_stage(f"{name}{' ◂ now' if is_now else ''}", weight, measured, total)
 
 
@@ -163,14 +163,14 @@ def _show_stage(name: str, weight: float, measured: float | None, total: float) 
 
 def show_artifacts(artifacts: Iterable[tuple[str, Artifact]], result_uri: str = "") -> None:
     """Show outputs and previews by name. Only https is previewed, and only when somebody asks."""
-    found = list(artifacts)
+    named = list(artifacts)
     if result_uri:
-        found.insert(0, ("result", Artifact(uri=result_uri)))
-    if not found:
+        named.insert(0, ("result", Artifact(uri=result_uri)))
+    if not named:
         element("p", "No artifacts were reported.", classes="quiet")
         return
     with ui.element("ul").classes("artifacts"):
-        for name, artifact in found:
+        for name, artifact in named:
             with ui.element("li"):
                 _show_artifact(name, artifact)
 

@@ -87,7 +87,9 @@ class JobsView:
             summary = ui.label("").classes("quiet grow")
             summary.props["role"] = "status"
         self._show_filters()
-        sort = next(((name, self.query.ascending) for name, one in _SORTED.items() if one == self.query.order), None)
+        sort = next(
+            ((name, self.query.ascending) for name, order in _SORTED.items() if order == self.query.order), None
+        )
         actions = ui.element("div").classes("row-of actions")
         table = DataTable(
             COLUMNS,
@@ -268,7 +270,7 @@ class JobsView:
             return
         self.query = query
         self._page.show_address(**query.to_address())
-        sort = next(((name, query.ascending) for name, one in _SORTED.items() if one == query.order), None)
+        sort = next(((name, query.ascending) for name, order in _SORTED.items() if order == query.order), None)
         self._drawn.table.set_sort(sort)
         self._drawn.table.unselect()
         self._select([])

@@ -35,7 +35,7 @@ _PAUSE_COLUMNS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _LimitsAndPauses:
     """What is read together."""
 
     limits: Sequence[Limit]
@@ -50,7 +50,7 @@ class LimitsView:
         self._may_change = page.access.may_administrate
         self._limits: dict[str, Limit] = {}
         self._drawn: _Drawn | None = None
-        self._reading: Reading[_Found]
+        self._reading: Reading[_LimitsAndPauses]
 
     def open(self) -> None:
         """Draw limits and pauses, and keep that true until the page closes."""
@@ -73,8 +73,8 @@ class LimitsView:
     def _ask(self) -> None:
         limits = self._page.client.limits
 
-        async def read(owner: str) -> _Found:
-            return _Found(await limits.list_limits(owner=owner), await limits.list_paused_kinds(owner=owner))
+        async def read(owner: str) -> _LimitsAndPauses:
+            return _LimitsAndPauses(await limits.list_limits(owner=owner), await limits.list_paused_kinds(owner=owner))
 
         self._reading.ask("limits", read)
 
@@ -83,11 +83,11 @@ class LimitsView:
         """The end of a title: whose limits these are, unless the key's own."""
         return f", of owner {self._page.owner}" if self._page.owner else ""
 
-    def _draw(self, found: _Found) -> None:
+    def _draw(self, current: _LimitsAndPauses) -> None:
         if self._drawn is None:
             self._drawn = _Drawn(self)
-        self._limits = {str(limit.scope): limit for limit in found.limits}
-        self._drawn.update(found, may_change=self._may_change)
+        self._limits = {str(limit.scope): limit for limit in current.limits}
+        self._drawn.update(current, may_change=self._may_change)
 
     def act_on_limit(self, key: str, name: str) -> None:
         """Change or remove a limit."""
@@ -178,14 +178,14 @@ class _Drawn:
         with self._no_paused:
             show_empty("No kind is paused")
 
-    def update(self, found: _Found, *, may_change: bool) -> None:
+    def update(self, current: _LimitsAndPauses, *, may_change: bool) -> None:
         """Show other limits and pauses."""
-        self._limits.set_rows([_limit_row(limit, may_change=may_change) for limit in found.limits])
-        self._limits.set_visibility(bool(found.limits))
-        self._no_limits.set_visibility(not found.limits)
-        self._paused.set_rows([_pause_row(one) for one in found.paused])
-        self._paused.set_visibility(bool(found.paused))
-        self._no_paused.set_visibility(not found.paused)
+        self._limits.set_rows([_limit_row(limit, may_change=may_change) for limit in current.limits])
+        self._limits.set_visibility(bool(current.limits))
+        self._no_limits.set_visibility(not current.limits)
+        self._paused.set_rows([_pause_row(paused_kind) for paused_kind in current.paused])
+        self._paused.set_visibility(bool(current.paused))
+        self._no_paused.set_visibility(not current.paused)
 
 
 def _limit_row(limit: Limit, *, may_change: bool) -> Row:

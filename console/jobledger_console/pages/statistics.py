@@ -112,7 +112,7 @@ class SpanView(ABC):
         self._ask()
 
     @abstractmethod
-    def _draw(self, found: GetJobStatsResponse) -> None:
+    def _draw(self, stats: GetJobStatsResponse) -> None:
         """Show what was read."""
 
 
@@ -126,10 +126,10 @@ class StatisticsView(SpanView):
         super().__init__(page)
         self._drawn: _Drawn | None = None
 
-    def _draw(self, found: GetJobStatsResponse) -> None:
+    def _draw(self, stats: GetJobStatsResponse) -> None:
         if self._drawn is None:
             self._drawn = _Drawn()
-        self._drawn.update(self._page, found, SPANS[self._span])
+        self._drawn.update(self._page, stats, SPANS[self._span])
 
 
 class _Drawn:
@@ -152,22 +152,26 @@ class _Drawn:
             show_empty("Nothing happened", "No job exists, and none was created or ended in this span.")
         self._more = ui.label("").classes("quiet")
 
-    def update(self, page: Page, found: GetJobStatsResponse, span: Span) -> None:
+    def update(self, page: Page, stats: GetJobStatsResponse, span: Span) -> None:
         """Show other figures."""
         self._figures.clear()
         with self._figures:
-            _show_figures(found.total)
-        labels = [_label(point, span) for point in found.series]
-        _set_series(self._ended, labels, {name: _counts(found.series, field) for name, field in _OUTCOMES})
-        _set_series(self._success, labels, {"success": _success(found.series)})
-        _set_series(self._times, labels, {name: _percentiles(found.series, name) for name in ("p50", "p95")})
-        ages = {one.kind: seconds(one.stats.now.oldest_queued_age) for one in found.kinds if one.stats.now.queued}
+            _show_figures(stats.total)
+        labels = [_label(point, span) for point in stats.series]
+        _set_series(self._ended, labels, {name: _counts(stats.series, field) for name, field in _OUTCOMES})
+        _set_series(self._success, labels, {"success": _success(stats.series)})
+        _set_series(self._times, labels, {name: _percentiles(stats.series, name) for name in ("p50", "p95")})
+        ages = {
+            kind_stats.kind: seconds(kind_stats.stats.now.oldest_queued_age)
+            for kind_stats in stats.kinds
+            if kind_stats.stats.now.queued
+        }
         oldest = sorted(ages, key=ages.__getitem__)[-_MAX_AGES:]
         _set_series(self._ages, oldest, {"waits": [round(ages[kind], 1) for kind in oldest]}, "yAxis")
-        self._table.set_rows([_row(page, one.kind, one.stats) for one in found.kinds])
-        self._table.set_visibility(bool(found.kinds))
-        self._empty.set_visibility(not found.kinds)
-        more = found.omitted_kind_count
+        self._table.set_rows([_row(page, kind_stats.kind, kind_stats.stats) for kind_stats in stats.kinds])
+        self._table.set_visibility(bool(stats.kinds))
+        self._empty.set_visibility(not stats.kinds)
+        more = stats.omitted_kind_count
         self._more.set_text(f"and at least {plural(more, 'more kind')}; name one to see it" if more else "")
 
 
@@ -229,12 +233,12 @@ def _counts(series: Sequence[StatsPoint], field: str) -> list[int | None]:
 def _success(series: Sequence[StatsPoint]) -> list[float | None]:
     """Return the percentages; None where no job ended with success or failure."""
     rates = [point.activity.success_rate if point.activity.HasField("success_rate") else None for point in series]
-    return [None if one is None else round(100 * one, 1) for one in rates]
+    return [None if rate is None else round(100 * rate, 1) for rate in rates]
 
 
 def _percentiles(series: Sequence[StatsPoint], name: str) -> list[float | None]:
     measured = [point.activity.processing for point in series]
-    return [round(getattr(one, f"{name}_seconds"), 3) if one.count else None for one in measured]
+    return [round(getattr(durations, f"{name}_seconds"), 3) if durations.count else None for durations in measured]
 
 
 def _chart(title: str, options: dict[str, Any], label: str) -> ui.echart:

@@ -52,7 +52,7 @@ async def build_list(page: Page) -> None:
         show_heading("Webhooks", 1)
     drawn: list[tuple[DataTable, ui.element]] = []
 
-    def draw(found: ListWebhooksResponse) -> None:
+    def draw(response: ListWebhooksResponse) -> None:
         if not drawn:
             table, empty = DataTable(_HOOK_COLUMNS, caption="Webhooks"), ui.element("div")
             with empty:
@@ -60,9 +60,9 @@ async def build_list(page: Page) -> None:
                 show_empty("No webhooks", command)
             drawn.append((table, empty))
         [(table, empty)] = drawn
-        table.set_rows([_hook_row(page, one) for one in found.webhooks])
-        table.set_visibility(bool(found.webhooks))
-        empty.set_visibility(not found.webhooks)
+        table.set_rows([_hook_row(page, webhook) for webhook in response.webhooks])
+        table.set_visibility(bool(response.webhooks))
+        empty.set_visibility(not response.webhooks)
 
     client = page.client
     Reading[ListWebhooksResponse](page, draw, seconds=_READ_SECONDS).ask(
@@ -196,7 +196,7 @@ class WebhookView:
         self._hook.refresh()
         self._deliveries.refresh()
 
-    def _draw_deliveries(self, found: ListWebhookDeliveriesResponse) -> None:
+    def _draw_deliveries(self, response: ListWebhookDeliveriesResponse) -> None:
         if self._table is None:
             actions = (Column("again", "Redeliver", "action"),) if self._page.access.may_write else ()
             self._table = DataTable((*_DELIVERY_COLUMNS, *actions), caption="Deliveries", on_action=self._redeliver)
@@ -204,10 +204,10 @@ class WebhookView:
             with self._empty:
                 show_empty("No deliveries", "Each event of a job that the webhook selects is recorded here.")
             self._paging = ui.element("div").classes("row-of paging")
-        self._table.set_rows([_delivery_row(self._page, one) for one in found.deliveries])
-        self._table.set_visibility(bool(found.deliveries))
-        self._empty.set_visibility(not found.deliveries)
-        self._draw_paging(found.next_page_token)
+        self._table.set_rows([_delivery_row(self._page, delivery) for delivery in response.deliveries])
+        self._table.set_visibility(bool(response.deliveries))
+        self._empty.set_visibility(not response.deliveries)
+        self._draw_paging(response.next_page_token)
 
     def _draw_paging(self, next_page_token: str) -> None:
         self._paging.clear()

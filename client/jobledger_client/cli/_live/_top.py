@@ -23,7 +23,7 @@ from jobledger_client._sync._client import JobClient
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli._choices import Kinds, Owner, ServiceJobs
 from jobledger_client.cli._connection import Connection
-from jobledger_client.cli._dashboard import Dashboard
+from jobledger_client.cli._live._dashboard import Dashboard
 from jobledger_client.cli._parse import timeout
 from jobledger_client.cli._session import Session, command
 

@@ -15,9 +15,9 @@ from rich.text import Text
 
 from jobledger_client._generated._enums import ChangeType, JobState, WatchMessageType
 from jobledger_client.cli import _format as formatting
-from jobledger_client.cli._chunk_map import mix
-from jobledger_client.cli._chunk_states import Shown
-from jobledger_client.cli._rates import RateHistory, sparkline
+from jobledger_client.cli._live._chunk_map import mix
+from jobledger_client.cli._live._chunk_states import Shown
+from jobledger_client.cli._live._rates import RateHistory, sparkline
 from jobledger_client.cli._stats_tables import WIDE, numbers
 
 _WINDOW_SECONDS = 10.0
@@ -75,15 +75,20 @@ class Dashboard:
         """Set the number of jobs of each kind; messages change it from there."""
         self._failures = list(stats.total.failures)
         self._queues = {}
-        self._held = {one.kind: sum(held.chunk_count for held in one.stats.now.chunks_held) for one in stats.kinds}
-        for one in stats.kinds:
-            now = one.stats.now
-            self._queues[one.kind] = Counter(dict(zip(_SHOWN, (now.queued, now.running, now.cancelling), strict=True)))
+        self._held = {
+            kind_stats.kind: sum(held.chunk_count for held in kind_stats.stats.now.chunks_held)
+            for kind_stats in stats.kinds
+        }
+        for kind_stats in stats.kinds:
+            now = kind_stats.stats.now
+            self._queues[kind_stats.kind] = Counter(
+                dict(zip(_SHOWN, (now.queued, now.running, now.cancelling), strict=True))
+            )
 
-    def set_workers(self, found: Iterable[Worker], kinds: Collection[str], at: float) -> None:
+    def set_workers(self, workers: Iterable[Worker], kinds: Collection[str], at: float) -> None:
         """Set the workers that were heard lately and claim one of these kinds, or any when there are none."""
         since = time() - _WORKER_SECONDS
-        for worker in found:
+        for worker in workers:
             seen = worker.last_seen_time.ToMicroseconds() / 1_000_000
             if seen >= since and (not kinds or not set(kinds).isdisjoint(worker.kinds)):
                 known = self._workers.setdefault(worker.worker, _Worker())
@@ -146,9 +151,9 @@ class Dashboard:
         """Return chunks and items a second by kind."""
         seconds = max(min(at - self._started_at, _WINDOW_SECONDS), 1.0)
         sums: dict[str, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
-        for one in self._completed:
-            chunks, items = sums[one.kind]
-            sums[one.kind] = (chunks + one.chunks / seconds, items + one.items / seconds)
+        for completed in self._completed:
+            chunks, items = sums[completed.kind]
+            sums[completed.kind] = (chunks + completed.chunks / seconds, items + completed.items / seconds)
         return sums
 
     def _summary(self, at: float) -> Text:
@@ -166,7 +171,7 @@ class Dashboard:
     def _workers_and_failures(self, at: float, max_rows: int | None, *, wide: bool) -> Table:
         """Return the workers that did most, beside the most frequent reasons of failed runs."""
         workers = numbers("WORKER", "HELD", "COMPLETED", "HEARD")
-        order = sorted(self._workers.items(), key=lambda one: (-one[1].completed, -one[1].held, one[0]))
+        order = sorted(self._workers.items(), key=lambda entry: (-entry[1].completed, -entry[1].held, entry[0]))
         for name, worker in order[:max_rows]:
             heard = f"{formatting.spoken(at - worker.seen_at)} ago"
             workers.add_row(formatting.one_line(name), f"{worker.held:,}", f"{worker.completed:,}", heard)

@@ -17,14 +17,14 @@ from jobledger_client._sync._client import JobClient
 from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json, _tables
-from jobledger_client.cli._bars import Bars
 from jobledger_client.cli._choices import Kinds, Owner, choice, names
-from jobledger_client.cli._chunk_states import LISTED_STATES
 from jobledger_client.cli._connection import Connection, Notice, NoticePrinter
 from jobledger_client.cli._exit_codes import BY_STATE
+from jobledger_client.cli._live._bars import Bars
+from jobledger_client.cli._live._chunk_states import LISTED_STATES
+from jobledger_client.cli._live._watch_many import watch_many
+from jobledger_client.cli._live._watched_job import ChunkLoader, WatchedJob
 from jobledger_client.cli._session import Session, command
-from jobledger_client.cli._watch_many import watch_many
-from jobledger_client.cli._watched_job import ChunkLoader, WatchedJob
 
 if TYPE_CHECKING:
     from jobledger_client._requests import ReadFilterFields
@@ -81,7 +81,7 @@ def watch(
     terminal.
     """
     mode = WatchMode.EVERY if every else WatchMode.LATEST
-    wanted = _Wanted(mode, JobView.STATUS if brief else None, _cursor(cursor), change or (), state_changes_only)
+    selection = _Selection(mode, JobView.STATUS if brief else None, _cursor(cursor), change or (), state_changes_only)
     filter_fields: ReadFilterFields = {"kinds": kind or (), "owner": owner, "all_owners": all_owners}
     named = job_ids or []
     with session.client() as client:
@@ -93,12 +93,12 @@ def watch(
                 bookmarks=bookmarks,
                 from_now=from_now,
                 filter_fields=filter_fields,
-                **wanted._asdict(),
+                **selection._asdict(),
             )
         [job_id] = named
         if not session.as_json:
-            return _show(session, client, job_id, owner, wanted)
-        last = _follow(session, client, job_id, owner, _json.print_message_line, wanted, bookmarks=bookmarks)
+            return _show(session, client, job_id, owner, selection)
+        last = _follow(session, client, job_id, owner, _json.print_message_line, selection, bookmarks=bookmarks)
         return _exit_code(client, job_id, owner, last)
 
 
@@ -106,14 +106,14 @@ def wait(session: Session, client: JobClient, job_id: str, owner: str = "") -> i
     """Follow a job until it has ended; with JSON, print only the ended job. Return the exit code of its state."""
     if not session.as_json:
         return _show(session, client, job_id, owner)
-    _follow(session, client, job_id, owner, lambda _: None, _Wanted(view=JobView.STATUS, state_changes_only=True))
+    _follow(session, client, job_id, owner, lambda _: None, _Selection(view=JobView.STATUS, state_changes_only=True))
     job = client.get_job(job_id, view=JobView.BASIC, owner=owner)
     _json.print_message(job)
     return BY_STATE[job.state]
 
 
-class _Wanted(NamedTuple):
-    """What of a watch is wanted."""
+class _Selection(NamedTuple):
+    """Which messages of a watch are selected, and in which view."""
 
     mode: WatchMode = WatchMode.LATEST
     view: JobView | None = None
@@ -126,11 +126,11 @@ class _Wanted(NamedTuple):
         return self.view != JobView.STATUS and not self.change_types and not self.state_changes_only
 
 
-_ALL: Final = _Wanted()
+_ALL: Final = _Selection()
 
 
-def _show(session: Session, client: JobClient, job_id: str, owner: str, wanted: _Wanted = _ALL) -> int:
-    last = _follow(session, client, job_id, owner, None, wanted)
+def _show(session: Session, client: JobClient, job_id: str, owner: str, selection: _Selection = _ALL) -> int:
+    last = _follow(session, client, job_id, owner, None, selection)
     if outcome := _tables.outcome(last.job):
         session.console.print(outcome)
     return _exit_code(client, job_id, owner, last)
@@ -142,7 +142,7 @@ def _follow(
     job_id: str,
     owner: str,
     show: Callable[[WatchJobResponse], None] | None,
-    wanted: _Wanted,
+    selection: _Selection,
     *,
     bookmarks: bool = False,
 ) -> WatchJobResponse:
@@ -151,10 +151,10 @@ def _follow(
     Raises JobNotFoundError when the job is deleted, and DeadlineExceededError after the session's timeout.
     """
     is_live = show is None and session.console.is_terminal
-    last, watched = WatchJobResponse(), WatchedJob(has_chunks=is_live and wanted.has_all_chunks())
+    last, watched = WatchJobResponse(), WatchedJob(has_chunks=is_live and selection.has_all_chunks())
     # Bookmarks prove that the server is healthy.
     timeout = session.remaining()
-    with client.watch(job_id, bookmarks=True, owner=owner, timeout=timeout, **wanted._asdict()) as messages:
+    with client.watch(job_id, bookmarks=True, owner=owner, timeout=timeout, **selection._asdict()) as messages:
         connection = Connection(messages)
 
         def notice() -> Notice | None:

@@ -16,8 +16,8 @@ from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _json, _tables
 from jobledger_client.cli._connection import Notice
 from jobledger_client.cli._exit_codes import DONE, INTERRUPTED, NOT_FOUND, SOME_REFUSED
+from jobledger_client.cli._live._watch import wait
 from jobledger_client.cli._session import Session
-from jobledger_client.cli._watch import wait
 
 if TYPE_CHECKING:
     from jobledger_client._requests import JobFilterFields

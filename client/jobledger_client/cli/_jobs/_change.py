@@ -10,11 +10,11 @@ from jobledger.v1.job_pb2 import Job
 from jobledger_client._generated._enums import CancelOutcome, JobState
 from jobledger_client._job_changes import JobChanges
 from jobledger_client.cli import _json, _parse
-from jobledger_client.cli._bulk import Detach, DryRun, JobIds, JobSelection, Yes, run
 from jobledger_client.cli._choices import Reason
 from jobledger_client.cli._filter import add_filter_options
+from jobledger_client.cli._jobs._bulk import Detach, DryRun, JobIds, JobSelection, Yes, run
+from jobledger_client.cli._live._watch import wait as wait_for
 from jobledger_client.cli._session import Session, command
-from jobledger_client.cli._watch import wait as wait_for
 
 if TYPE_CHECKING:
     from jobledger_client._requests import JobFilterFields

@@ -49,8 +49,8 @@ def resume(session: Session, kind: Kind, *, reason: Reason = "", owner: Owner = 
 def paused(session: Session, *, owner: Owner = "") -> None:
     """List the paused kinds: why, by whom, and since when."""
     with session.client() as client:
-        found = client.limits.list_paused_kinds(owner=owner)
+        paused_kinds = client.limits.list_paused_kinds(owner=owner)
     if session.as_json:
-        _json.print_message(ListPausedKindsResponse(paused_kinds=map(values.paused_kind_message, found)))
+        _json.print_message(ListPausedKindsResponse(paused_kinds=map(values.paused_kind_message, paused_kinds)))
     else:
-        session.console.print(_tables.paused_kinds(found))
+        session.console.print(_tables.paused_kinds(paused_kinds))

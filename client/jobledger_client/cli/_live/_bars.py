@@ -18,10 +18,10 @@ from rich.text import Text
 
 from jobledger_client._generated._enums import JobState
 from jobledger_client.cli import _format as formatting
-from jobledger_client.cli._chunk_map import chunk_map
 from jobledger_client.cli._connection import Notice
-from jobledger_client.cli._rates import sparkline
-from jobledger_client.cli._watched_job import WatchedJob
+from jobledger_client.cli._live._chunk_map import chunk_map
+from jobledger_client.cli._live._rates import sparkline
+from jobledger_client.cli._live._watched_job import WatchedJob
 
 _MIN_MAP_ROWS = 3
 _MAP_PART = 4

@@ -46,7 +46,7 @@ def stats(
     """
     time_range = (_parse.past_time("--since", since), _parse.past_time("--until", until))
     with session.client() as client:
-        found = client.statistics.get_job_stats(
+        stats = client.statistics.get_job_stats(
             kinds=kind or (),
             time_range=time_range if any(time_range) else None,
             step=by,
@@ -55,7 +55,7 @@ def stats(
             series_by_kind=by_kind,
         )
     if session.as_json:
-        _json.print_message(found)
+        _json.print_message(stats)
     else:
-        for part in _stats_tables.report(found, width=session.console.width):
+        for part in _stats_tables.report(stats, width=session.console.width):
             session.console.print(part, highlight=False)

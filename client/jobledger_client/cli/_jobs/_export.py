@@ -20,7 +20,7 @@ from jobledger_client.cli._choices import FORMATS, choice
 from jobledger_client.cli._connection import Notice
 from jobledger_client.cli._exit_codes import DONE, INTERRUPTED
 from jobledger_client.cli._filter import add_filter_options
-from jobledger_client.cli._partial_file import PartialFile
+from jobledger_client.cli._jobs._partial_file import PartialFile
 from jobledger_client.cli._session import Session, command
 
 if TYPE_CHECKING:

@@ -45,7 +45,7 @@ def watch_many(
 ) -> int:
     """Follow jobs, named ones until all have ended; return the exit code of these. Raises JobNotFoundError."""
     show = _json.print_message_line if session.as_json else _printer(session)
-    left, code, owner = set(job_ids), DONE, filter_fields.get("owner", "")
+    unfinished, code, owner = set(job_ids), DONE, filter_fields.get("owner", "")
     if job_ids and (missing := client.batch_get_jobs(job_ids, view=JobView.STATUS, owner=owner).missing_job_ids):
         raise _not_found(missing[0])
     named: ReadFilterFields = {**filter_fields, "job_ids": job_ids}
@@ -69,22 +69,22 @@ def watch_many(
                         continue
                     show(message)
                     job = message.job
-                    if job.job_id in left and (message.type == _DELETED or job.state in BY_STATE):
-                        left.discard(job.job_id)
+                    if job.job_id in unfinished and (message.type == _DELETED or job.state in BY_STATE):
+                        unfinished.discard(job.job_id)
                         code = code or (NOT_FOUND if message.type == _DELETED else BY_STATE[job.state])
-                    if job_ids and not left:
+                    if job_ids and not unfinished:
                         break
         except DeadlineExceededError as error:
             if job_ids:
-                raise _not_ended(session, len(left), len({*job_ids}), error) from error
+                raise _not_ended(session, len(unfinished), len({*job_ids}), error) from error
     return code
 
 
-def _not_ended(session: Session, left: int, count: int, error: DeadlineExceededError) -> DeadlineExceededError:
+def _not_ended(session: Session, unfinished: int, count: int, error: DeadlineExceededError) -> DeadlineExceededError:
     if session.timeout is None:
         return error
     after = formatting.duration(session.timeout.total_seconds())
-    text = f"{left:,} of {count:,} jobs had not ended after --timeout {after}; they continue"
+    text = f"{unfinished:,} of {count:,} jobs had not ended after --timeout {after}; they continue"
     return DeadlineExceededError(text, code=grpc.StatusCode.DEADLINE_EXCEEDED)
 
 

@@ -33,11 +33,11 @@ def register(app: typer.Typer) -> None:
 def list_limits(session: Session, *, owner: Owner = "") -> None:
     """List the limits, each with its running and waiting jobs."""
     with session.client() as client:
-        found = client.limits.list_limits(owner=owner)
+        limits = client.limits.list_limits(owner=owner)
     if session.as_json:
-        _json.print_message(ListLimitsResponse(limits=map(values.limit_message, found)))
+        _json.print_message(ListLimitsResponse(limits=map(values.limit_message, limits)))
     else:
-        session.console.print(_tables.limits(found))
+        session.console.print(_tables.limits(limits))
 
 
 def set_limit(

@@ -15,8 +15,8 @@ def register(app: typer.Typer) -> None:
 def workers(session: Session) -> None:
     """List the workers that claim your chunks, with what they hold and when they were last heard."""
     with session.client() as client:
-        found = list(client.leases.list_workers(page_size=500))
+        listed = list(client.leases.list_workers(page_size=500))
     if session.as_json:
-        _json.print_message(ListWorkersResponse(workers=found))
+        _json.print_message(ListWorkersResponse(workers=listed))
     else:
-        session.console.print(_tables.workers(found, width=session.console.width))
+        session.console.print(_tables.workers(listed, width=session.console.width))

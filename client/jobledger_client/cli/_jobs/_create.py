@@ -9,8 +9,8 @@ from jobledger_client._generated._enums import FailurePolicy, OnConflict
 from jobledger_client._policies import RetryPolicy
 from jobledger_client._sync._client import JobClient
 from jobledger_client.cli import _json, _parse
+from jobledger_client.cli._live._watch import wait as wait_for
 from jobledger_client.cli._session import Session, command
-from jobledger_client.cli._watch import wait as wait_for
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,7 @@ from math import ceil
 
 from rich.text import Text
 
-from jobledger_client.cli._chunk_states import Shown
+from jobledger_client.cli._live._chunk_states import Shown
 
 _LEVELS = "▁▂▃▄▅▆▇"
 """A cell of COMPLETED and PENDING chunks is filled as far as they are COMPLETED."""
@@ -101,9 +101,9 @@ def _painted(row: str) -> Text:
 def _legend(marks: bytes, per_cell: int) -> Text:
     def parts() -> Iterator[tuple[str, str]]:
         for mark, word in _WORDS.items():
-            if found := marks.count(mark):
+            if count := marks.count(mark):
                 yield (_GLYPHS[mark], _STYLES[_GLYPHS[mark]])
-                yield (f" {found:,} {word}  ", "")
+                yield (f" {count:,} {word}  ", "")
         if per_cell > 1:
             yield (f"{_PARTLY}", _STYLES[_PARTLY])
             yield (f" partly  {per_cell:,} chunks a cell", "dim")

@@ -82,14 +82,14 @@ def status(
 ) -> None:
     """Show the state of up to 500 jobs, in the order given; the cheapest way to read many."""
     with session.client() as client:
-        found = client.batch_get_jobs(job_ids, view=JobView.STATUS, owner=owner)
+        batch = client.batch_get_jobs(job_ids, view=JobView.STATUS, owner=owner)
     if session.as_json:
-        _json.print_message(found)
+        _json.print_message(batch)
     else:
-        session.console.print(_tables.statuses(found.jobs, width=session.console.width))
-        for job_id in found.missing_job_ids:
+        session.console.print(_tables.statuses(batch.jobs, width=session.console.width))
+        for job_id in batch.missing_job_ids:
             session.print_note(f"job {job_id} does not exist")
-    if found.missing_job_ids:
+    if batch.missing_job_ids:
         raise typer.Exit(NOT_FOUND)
 
 

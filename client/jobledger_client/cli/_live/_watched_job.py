@@ -11,9 +11,9 @@ from jobledger.v1.job_service_pb2 import ListChunksResponse, WatchJobResponse
 
 from jobledger_client._error_groups import JobledgerError
 from jobledger_client._generated._enums import WatchMessageType
-from jobledger_client.cli._chunk_states import ChunkStates
+from jobledger_client.cli._live._chunk_states import ChunkStates
+from jobledger_client.cli._live._rates import RateHistory
 from jobledger_client.cli._queue_wait import QueueWait
-from jobledger_client.cli._rates import RateHistory
 
 _MIN_PAUSE_SECONDS = 2.0
 _PAUSE_FACTOR = 4.0

@@ -1,0 +1,1 @@
+"""The commands for limits, quotas, webhooks, workers, statistics and usage."""

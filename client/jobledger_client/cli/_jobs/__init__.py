@@ -1,0 +1,1 @@
+"""The commands that create, read and change jobs."""

@@ -1,0 +1,1 @@
+"""The commands whose display follows the changes of jobs."""
