@@ -40,7 +40,7 @@ class JobledgerError(Exception):
     `message` is for people; match on the class or on `reason`. `code` is the gRPC status code; `reason` is the name in
     error_reason.proto without its prefix, empty when Jobledger did not send the error; `metadata` are the subjects of
     the reason (job_id, state, …); `retry_after` is None when the service named no time; `attempts` counts
-    how often the call was sent, 0 for one that the client held back.
+    how often the call was sent, 0 if the client held it back.
     """
 
     def __init__(

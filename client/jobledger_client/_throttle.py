@@ -13,7 +13,7 @@ from jobledger_client._generated._errors import QueueFullError, TooManyReadsErro
 WINDOW_SECONDS = 5.0
 """The time constant by which the counts fade."""
 MARGIN = 1.1
-"""Sent calls for each accepted one: with a tenth more, the client notices when the service accepts more."""
+"""Calls sent per accepted call; a tenth more shows the client when the service accepts more again."""
 MAX_DOUBLINGS = 60
 """After so many every call is sent, however many were refused."""
 NEVER_HELD_BACK = frozenset({"Heartbeat", "CompleteChunks", "FailChunks", "ReleaseChunks"})
@@ -22,7 +22,7 @@ NEVER_HELD_BACK = frozenset({"Heartbeat", "CompleteChunks", "FailChunks", "Relea
 
 @dataclass(slots=True)
 class _Method:
-    """The recent calls of one method; until `ends_at`, in seconds, `refusal` makes the errors of those held back."""
+    """The recent calls of a method. Until `ends_at`, in seconds, `refusal` makes the errors of calls held back."""
 
     called: float = 0.0
     accepted: float = 0.0
@@ -31,7 +31,7 @@ class _Method:
     ends_at: float = 0.0
 
     def fade(self, now: float) -> None:
-        """Let the counts fade, as they are from `counted_at`."""
+        """Fade the counts by the time since `counted_at`."""
         rest = exp((self.counted_at - now) / WINDOW_SECONDS)
         self.called *= rest
         self.accepted *= rest
@@ -48,12 +48,12 @@ class _Method:
 class Throttle:
     """Which calls of one client are sent while the service is overloaded, each method for itself.
 
-    Until the time is over that the newest refusal for overload asked for, a call is sent with the probability
-    (MARGIN · accepted + 1) / (called + 1), counted over the recent calls; called ones include those held back. This is
-    the adaptive throttling of "Handling Overload" in Site Reliability Engineering (O'Reilly, 2016). When the time is
-    over, the probability is (MARGIN · accepted + 1) / called, so that a lone caller is sent who has waited, and doubles
-    with each further second: a service that has caught up may have no room yet for all that was held back. Any thread
-    may use it. `now` is in seconds of a monotonic clock.
+    Until the retry delay of the newest overload refusal has passed, a call is sent with the probability
+    (MARGIN · accepted + 1) / (called + 1), counted over the recent calls, including those held back. This is the
+    adaptive throttling of "Handling Overload" in Site Reliability Engineering (O'Reilly, 2016). Afterwards the
+    probability is (MARGIN · accepted + 1) / called, so that a lone caller that has waited is sent, and doubles each
+    second, because a service that has recovered may lack capacity for all calls held back. Any thread may use it.
+    `now` is in seconds of a monotonic clock.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Throttle:
         self._methods: dict[str, _Method] = {}
 
     def check(self, method: str, now: float, sample: float) -> JobledgerError | None:
-        """Count a call; return the error of one that is held back. `sample` is a random number from 0 to 1."""
+        """Count a call; return an error if it is held back. `sample` is a random number from 0 to 1."""
         with self._lock:
             recent = self._recent(method, now)
             share = recent.share(now)
@@ -71,7 +71,7 @@ class Throttle:
             return recent.refusal(retry_after=timedelta(seconds=recent.ends_at - now if now < recent.ends_at else 1.0))
 
     def record(self, method: str, now: float, error: JobledgerError | None) -> None:
-        """Record how a call that was sent has ended: with its response when `error` is None."""
+        """Record the outcome of a call that was sent: its error, or None for a response."""
         with self._lock:
             recent = self._recent(method, now)
             if isinstance(error, QueueFullError | TooManyReadsError) and error.retry_after is not None:

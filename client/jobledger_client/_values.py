@@ -65,7 +65,7 @@ def seconds(value: timedelta | None) -> float:
 
 
 def delay(value: timedelta) -> timedelta:
-    """Return a delay of chunks. Raises TypeError for a number, ValueError for one that the service would refuse."""
+    """Return a delay of chunks. Raises TypeError for a number, and ValueError for a delay that the service refuses."""
     if not isinstance(value, timedelta):
         raise TypeError(f"a delay must be a timedelta, such as timedelta(seconds=30); got {value!r}")
     if not timedelta(0) <= value <= _MAX_DELAY:

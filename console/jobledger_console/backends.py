@@ -1,4 +1,4 @@
-"""The server, as one API key sees it: a client, what the key may do, and the watches and reads that its pages share."""
+"""The server as seen with an API key: the key's permissions, a client, and the watches and reads that pages share."""
 
 import hashlib
 from dataclasses import dataclass
@@ -93,7 +93,7 @@ class Backends:
         )
 
     async def _check(self, client: AsyncJobClient, *, has_key: bool) -> Access:
-        """Ask the server what the key may do: an admin may read quotas, a caller jobs."""
+        """Find the permissions of the key: an admin may read quotas, a caller jobs."""
         await client.list_jobs(page_size=1, view=JobView.STATUS, timeout=_CHECK_TIMEOUT).page()
         try:
             await client.admin.get_quota(timeout=_CHECK_TIMEOUT)

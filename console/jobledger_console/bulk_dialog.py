@@ -1,4 +1,4 @@
-"""The dialog of a verb over jobs: a dry run first, then the run with its progress, and what it did."""
+"""The dialog of a verb over jobs: a dry run, then the run with its progress and its result."""
 
 from typing import Final
 
@@ -112,7 +112,7 @@ class _BulkDialog:
 
 
 def _report(run: Job) -> str:
-    """Return what a run has done so far, from its artifact "report"."""
+    """Return the progress or the result of a run, from its artifact "report"."""
     done = MessageToDict(run.artifacts[_REPORT].metadata) if _REPORT in run.artifacts else {}
     counts = ", ".join(f"{int(done.get(name, 0)):,} {name}" for name in ("applied", "unchanged", "refused"))
     state = JobState(run.state)

@@ -1,4 +1,4 @@
-"""The command lines that show what a page shows: with grpcurl, the command line and Python."""
+"""The equivalents of a page for grpcurl, the command line and Python."""
 
 import json
 import shlex

@@ -1,4 +1,4 @@
-"""Opens pages, in a frame: navigation, theme, sign-out, and the notice that what is shown may be out of date."""
+"""Opens pages in a frame: navigation, theme, sign-out, and the notice that a page may be out of date."""
 
 from collections.abc import Awaitable, Callable
 from time import monotonic
@@ -110,7 +110,7 @@ def _show_account(page: Page) -> None:
 
 
 def _show_notices(page: Page, seconds: float) -> None:
-    """Show, and keep up to date, whether what the page shows may be out of date."""
+    """Show whether the page may be out of date, and keep that current."""
     notice = element("div", classes="notice", role="status", aria_live="polite")
     with notice:
         text = ui.label("")

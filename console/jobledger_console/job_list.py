@@ -1,4 +1,4 @@
-"""A page of a list of jobs that stays true: what was listed, with the changes that a watch brings."""
+"""A page of a list of jobs, kept current by a watch."""
 
 from collections.abc import Iterable
 from math import inf

@@ -45,7 +45,7 @@ class Try:
 
 
 class JobModel:
-    """The job. It is loaded after its watch has begun; what the watch brings meanwhile is newer.
+    """The job. It is loaded after its watch has begun; messages of the watch are newer.
 
     Each page that shows it calls `load`; one of them does the work.
     """

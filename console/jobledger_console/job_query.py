@@ -76,7 +76,7 @@ class JobQuery:
 
     @property
     def has_condition(self) -> bool:
-        """Whether a change of all jobs that match is one of some jobs, which is what the server asks."""
+        """Whether the query has a filter, which the server requires for a change of all matching jobs."""
         return bool(self.search or self.states or self.kinds or self.labels or self.error_code)
 
     def fields(self) -> JobFilterFields:

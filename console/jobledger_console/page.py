@@ -1,4 +1,4 @@
-"""A page: who looks at it, what it hears while it is open, and what ends with it."""
+"""An open page: its visitor, its watches and reads, and its tasks."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ Build = Callable[["Page"], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class PageKind:
-    """A page of the console: where it is, what it is called, and what fills it.
+    """A page of the console: its path, its title, and the function that fills it.
 
     One with a `label` is in the navigation; `for_admins` only for administrators. `path` may have parameters in braces,
     which are in `Page.parameters`.
@@ -136,7 +136,7 @@ class Page:
         self._ends.pop(shared).close()
 
     async def unfollow_all(self) -> None:
-        """End what the page follows, before it asks other questions."""
+        """End the watches and reads of the page, before it starts others."""
         self.streams.clear()
         self.reads.clear()
         self._ends.clear()
@@ -176,7 +176,7 @@ class Page:
         loading.delete()
 
     def show_failure(self, error: JobledgerError) -> None:
-        """Show an error in place of what the page has; without a valid key lead to the form."""
+        """Show an error in place of the content; without a valid key, go to the sign-in form."""
         if isinstance(error, UnauthenticatedError):
             self.leave()
             return

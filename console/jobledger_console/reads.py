@@ -1,4 +1,4 @@
-"""Reads that pages share: what has no watch is read once for all pages that show it, however many these are."""
+"""Reads that pages share: a value without a watch is read once for all pages that show it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterator
@@ -12,7 +12,7 @@ Value = TypeVar("Value")
 
 
 class SharedRead(Generic[Value]):
-    """A value that is read again and again while a page shows it: `value` with its time, or why there is none."""
+    """A value that is polled while a page shows it: `value` with its time, and the error of the last read."""
 
     def __init__(self, read: Callable[[], Awaitable[Value]], seconds: float) -> None:
         self._read = read

@@ -101,7 +101,7 @@ class Security:
 
 
 def cookie_of(header: str) -> str:
-    """Return the session's cookie of a Cookie header; empty when there is none."""
+    """Return the session's cookie of a Cookie header; empty without one."""
     pairs = (pair.strip().partition("=") for pair in header.split(";"))
     return next((value for name, _, value in pairs if name == COOKIE), "")
 
@@ -118,7 +118,7 @@ async def _refuse(scope: Scope, reason: str, receive: Receive, send: Send) -> No
 class _Answer:
     """Adds the headers of security to an answer, and the nonce of a page to its scripts.
 
-    NiceGUI escapes each `<` of what a page shows, so that the tags found here are its own.
+    NiceGUI escapes each `<` in the content of a page, so all tags here are its own.
     """
 
     def __init__(self, send: Send, path: str) -> None:

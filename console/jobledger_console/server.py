@@ -26,7 +26,7 @@ from jobledger_console.sign_in import SignIn
 _STATIC: Final = Path(__file__).parent / "static"
 _DRAIN_SECONDS: Final = 2
 _RECONNECT_SECONDS: Final = 8.0
-"""How long a page, with what it follows, waits for its browser to come back."""
+"""How long a page keeps its watches while its browser is disconnected."""
 _SWEEP_SECONDS: Final = 60.0
 
 

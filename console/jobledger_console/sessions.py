@@ -35,7 +35,7 @@ class Sessions:
         self._by_token: dict[str, Session] = {}
 
     def begin(self, backend: Backend) -> Session:
-        """Begin a session. Where there are too many, one ends: without open pages if there is one, the least used."""
+        """Begin a session. At MAX_SESSIONS, end the one used least recently, one without open pages first."""
         self.end_unused()
         if len(self._by_token) >= MAX_SESSIONS:
             self.end(min(self._by_token.values(), key=lambda session: (bool(session.pages), session.last_used)))

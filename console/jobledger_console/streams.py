@@ -19,26 +19,26 @@ _YIELD_AFTER: Final = 100
 
 
 class Listener(Protocol):
-    """What hears a shared watch. Its methods must not wait."""
+    """A listener of a shared watch. Its methods must not block."""
 
     def on_message(self, message: WatchMessage) -> None:
-        """Hear of a change."""
+        """Handle a message."""
 
     def on_relist(self) -> None:
-        """Hear that changes were missed: list again."""
+        """Handle missed changes: list again."""
 
     def on_end(self, error: JobledgerError | None) -> None:
-        """Hear that the watch has ended, with an error or because its job has ended."""
+        """Handle the end of the watch, with an error or because its job has ended."""
 
 
 class Model(Protocol):
-    """What those who hear a watch share: it hears each message once, before they do."""
+    """State that the listeners of a watch share; it gets each message once, before they do."""
 
     def apply(self, message: WatchMessage) -> None:
-        """Take over a change."""
+        """Apply a message."""
 
     def miss(self) -> None:
-        """Note that changes were missed."""
+        """Handle missed changes."""
 
 
 class OpenWatch(Protocol):
@@ -58,7 +58,7 @@ Open: TypeAlias = Callable[[AsyncJobClient, Callable[[Relist], object]], OpenWat
 
 
 class SharedStream:
-    """One watch, and those who hear it."""
+    """A watch and its listeners."""
 
     def __init__(self, client: AsyncJobClient, open_watch: Open, model: Model | None = None) -> None:
         self.model = model
@@ -66,7 +66,7 @@ class SharedStream:
         self._connection = Connection(self._watch)
         self.listeners: list[Listener] = []
         self.begun = asyncio.Event()
-        """Set with the first message: what is listed afterwards, and what this watch brings, leave no gap."""
+        """Set with the first message: a list read afterwards and this watch leave no gap."""
         self.error: JobledgerError | None = None
         self.task = asyncio.create_task(self._run(), name="shared watch")
 
@@ -130,9 +130,9 @@ class SharedStreams:
         listener: Listener,
         make_model: Callable[[], Model | None] = lambda: None,
     ) -> AsyncIterator[SharedStream]:
-        """Hear a watch while the context lasts; the first to ask opens it, the last to leave closes it.
+        """Add a listener while the context lasts; the first opens the watch, the last closes it.
 
-        `make_model` makes what those who hear the watch share. The context begins when the watch has begun, so that a
+        `make_model` makes the model that the listeners share. The context begins when the watch has begun, so that a
         list read inside it misses nothing.
         """
         shared = self._by_question.get(question)

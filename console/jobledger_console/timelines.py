@@ -8,6 +8,7 @@ from jobledger.v1.chunk_pb2 import Chunk
 from jobledger_client import AttemptOutcome, ChunkState
 
 from jobledger_console.job_model import Try
+from jobledger_console.wording import seconds
 
 MAX_BARS: Final = 600
 MAX_ROWS: Final = 40
@@ -73,7 +74,7 @@ def rate(chunks: Iterable[Chunk], now: float) -> tuple[Sequence[float], Sequence
     A chunk without items counts as one item. Without completed chunks all are empty.
     """
     done = [
-        (chunk.end_time.seconds + chunk.end_time.nanos / 1e9, _items(chunk))
+        (seconds(chunk.end_time), _items(chunk))
         for chunk in chunks
         if chunk.state == ChunkState.COMPLETED and chunk.HasField("end_time")
     ]

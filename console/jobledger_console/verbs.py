@@ -1,4 +1,4 @@
-"""What people do with many jobs, or with one: the calls, and how they are asked about."""
+"""The verbs for one job or many: their calls and their dialogs."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -52,7 +52,7 @@ class Verb:
     about: str
     call: Call = field(repr=False)
     force: str = ""
-    """What the box to force it says; empty where there is none."""
+    """The label of the checkbox for force; empty for a verb without one."""
     has_priority: bool = False
     is_dangerous: bool = False
 

@@ -7,7 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger_client import JobledgerError
 from jobledger_client.cli._error_output import _sentence
-from jobledger_client.cli._format import duration, local_time, rate, size, spoken
+from jobledger_client.cli._format import duration, local_time, percent, rate, size, spoken
 
 __all__ = [
     "clock",
@@ -15,6 +15,7 @@ __all__ = [
     "duration",
     "local_time",
     "milliseconds",
+    "percent",
     "plural",
     "rate",
     "seconds",
@@ -38,9 +39,9 @@ def milliseconds(time: Timestamp) -> float:
     return max(-_MAX_MILLISECONDS, min(time.seconds * 1_000 + time.nanos // 1_000_000, _MAX_MILLISECONDS))
 
 
-def seconds(span: Duration) -> float:
-    """Return a duration in seconds."""
-    return span.seconds + span.nanos / 1e9
+def seconds(time: Duration | Timestamp) -> float:
+    """Return a duration, or a time since 1970, in seconds."""
+    return time.seconds + time.nanos / 1e9
 
 
 def clock(time: Timestamp) -> str:

@@ -129,7 +129,7 @@ class AsyncExportCalls:
         timeout: timedelta | None = None,
         reconnect_timeout: timedelta | None = timedelta(minutes=5),
     ) -> AsyncExport:
-        """Resume an export: `request` is the one that it began with, with its last `resume_token`."""
+        """Resume an export: `request` is its first request, with its last `resume_token`."""
         return AsyncExport(
             self._caller, self._stub.ExportJobs, request, timeout=timeout, reconnect_timeout=reconnect_timeout
         )

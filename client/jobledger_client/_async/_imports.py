@@ -93,7 +93,7 @@ class AsyncImport:
             self._on_progress(self.counts)
 
     def abandon(self) -> None:
-        """Wait no longer for the call in flight, if there is one."""
+        """Stop waiting for the call in flight, if there is one."""
         if self._pending is not None:
             self._pending.abandon()
 

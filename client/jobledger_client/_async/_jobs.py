@@ -238,7 +238,7 @@ class AsyncJobCalls(AsyncJobLists, AsyncJobWatches):
     ) -> Job:
         """Run the failed and cancelled chunks again, or those in `chunk_indexes`; return the job in view BASIC.
 
-        While the job has not ended, `chunk_indexes` must name FAILED chunks: they go again within its run.
+        While the job has not ended, `chunk_indexes` must name FAILED chunks: they are retried within its run.
 
         Raises InvalidFieldError, JobNotFoundError, ChunkNotFoundError, RequestIdReusedError, EtagMismatchError,
         UniqueKeyTakenError, JobNotEndedError, JobEndedError (it is COMPLETED), NothingToRetryError.

@@ -17,12 +17,11 @@ from jobledger_client._async._client import AsyncJobClient
 from jobledger_client._async._engine_task import AsyncEngineTask
 from jobledger_client._connection import ConnectionOptions
 from jobledger_client._engines._callbacks import call
-from jobledger_client._error_groups import JobledgerError
 from jobledger_client._generated._enums import ChunkState, JobState, WatchMessageType, WatchMode
 from jobledger_client._generated._errors import JobNotFoundError
 from jobledger_client._retry import Backoff
 from jobledger_client._runnable import Runnable
-from jobledger_client._worker._outbox import is_transient
+from jobledger_client._worker._transient import repeat_transient
 
 logger = logging.getLogger("jobledger_client.engine")
 
@@ -104,22 +103,14 @@ class CancelBridge(Runnable):
         async with messages:
             async for message in messages:
                 if message.HasField("job"):
-                    await self._handle_with_retries(client, message)
+                    await repeat_transient(
+                        partial(self._handle, client, message),
+                        self._backoff,
+                        logger,
+                        f"read job {message.job.job_id}",
+                    )
                 if messages.cursor and self._on_cursor is not None:
                     self._on_cursor(messages.cursor)
-
-    async def _handle_with_retries(self, client: AsyncJobClient, message: WatchJobsResponse) -> None:
-        failures = 0
-        while True:
-            try:
-                return await self._handle(client, message)
-            except JobledgerError as error:
-                if not is_transient(error):
-                    raise
-                failures += 1
-                wait = self._backoff.wait(failures, error, random)
-                logger.warning("could not read job %s; next attempt in %.1f s: %s", message.job.job_id, wait, error)
-            await asyncio.sleep(wait)
 
     async def _handle(self, client: AsyncJobClient, message: WatchJobsResponse) -> None:
         job_id = message.job.job_id

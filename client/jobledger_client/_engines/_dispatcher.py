@@ -23,7 +23,7 @@ from jobledger_client._generated._enums import ChunkState, HoldReason, JobState,
 from jobledger_client._generated._errors import JobNotFoundError
 from jobledger_client._retry import Backoff
 from jobledger_client._runnable import Runnable
-from jobledger_client._worker._outbox import is_transient
+from jobledger_client._worker._transient import is_transient
 
 logger = logging.getLogger("jobledger_client.engine")
 

@@ -26,8 +26,8 @@ class BulkCalls:
 
     The response's `job` is the run, a job of kind "jobledger.bulk": `client.wait(response.job.job_id)` returns it when
     it has ended, and the metadata of its artifact "report" counts what was applied, unchanged and refused. With
-    `dry_run` there is no run, only `matched_count` and a `sample`; without a matching job there is none either. Without
-    a `request_id` the client makes one, so that a repeated attempt starts no second run. Each call raises
+    `dry_run`, or without a matching job, there is no run, only `matched_count` and a `sample`. Without a `request_id`
+    the client makes one, so that a repeated attempt starts no second run. Each call raises
     InvalidFieldError and RequestIdReusedError beside the errors of every write.
     """
 

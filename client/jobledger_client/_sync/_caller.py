@@ -57,7 +57,7 @@ class Caller:
         return traced(self._metadata())
 
     def check_process(self) -> None:
-        """Raise ClientClosedError in a process that was forked from the client's: it has none of its threads."""
+        """Raise ClientClosedError in a process that was forked from the client's, which lacks its threads."""
         if self._process != os.getpid():
             raise _closed("the client was created before this process was forked; create another one after the fork")
 
@@ -75,8 +75,8 @@ class Caller:
     ) -> Response:
         """Send the request, and repeat it after failures that allow this, until `timeout` (None: the client's) passes.
 
-        An attempt that the throttle holds back is one that failed. Raises the JobledgerError of the last failure; of
-        the one before it, if the last says only that time was up.
+        An attempt that the throttle holds back counts as failed. Raises the JobledgerError of the last failure, or of
+        the one before it if the last says only that the time was up.
         """
         deadline = self.deadline(self.timeout if timeout is None else timeout)
         self.check_process()  # before the throttle's lock, which a thread of the parent may have held at the fork
@@ -102,7 +102,7 @@ class Caller:
             self.clock.sleep(wait)
 
     def _held_back(self, request: "Message | Sequence[Message]") -> JobledgerError | None:
-        """Return the error of an attempt that is not to be sent, None for one that is."""
+        """Return the error of an attempt that the throttle holds back; None if it may be sent."""
         if not self._holds_back:
             return None
         return self._throttle.check(_method_of(request), self.clock.monotonic(), self.clock.random())

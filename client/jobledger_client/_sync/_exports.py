@@ -130,7 +130,7 @@ class ExportCalls:
         timeout: timedelta | None = None,
         reconnect_timeout: timedelta | None = timedelta(minutes=5),
     ) -> Export:
-        """Resume an export: `request` is the one that it began with, with its last `resume_token`."""
+        """Resume an export: `request` is its first request, with its last `resume_token`."""
         return Export(
             self._caller, self._stub.ExportJobs, request, timeout=timeout, reconnect_timeout=reconnect_timeout
         )

@@ -94,7 +94,7 @@ class Import:
             self._on_progress(self.counts)
 
     def abandon(self) -> None:
-        """Wait no longer for the call in flight, if there is one."""
+        """Stop waiting for the call in flight, if there is one."""
         if self._pending is not None:
             self._pending.abandon()
 

@@ -132,7 +132,7 @@ class Watch(Generic[Request, Message]):
         return True
 
     def _receive(self, message: Message) -> None:
-        """Move the cursor, and queue what the caller is to see of the message."""
+        """Move the cursor, and queue the message if the caller may see it."""
         is_bookmark = message.type == WatchMessageType.BOOKMARK
         self._received_job = bool(self._received_job) or not is_bookmark
         is_shown = self._bookmarks if is_bookmark else self._seen.add(message)

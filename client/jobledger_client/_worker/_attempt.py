@@ -45,10 +45,10 @@ class LeaseRegistry(Protocol):
         """
 
     def remove(self, holder: Leaseholder) -> None:
-        """Extend this lease no longer."""
+        """Stop extending this lease."""
 
     def wake(self) -> None:
-        """Send what a holder has to report."""
+        """Send the pending reports now."""
 
 
 class Attempt:
@@ -59,7 +59,7 @@ class Attempt:
     An asynchronous handler is cancelled `cancel_grace_seconds` after a stop. A handler that still runs
     `abandon_after_seconds` after the stop is abandoned. A handler that runs for `timeout` is stopped, and the attempt
     fails; None: no limit. When the handler blocks the event loop, so that it cannot
-    be stopped, the lease is extended no longer.
+    be stopped, the lease is no longer extended.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Attempt:
         return self._task if self._task is not None and not self._task.done() else None
 
     async def _work(self) -> BaseException | None:
-        """Run the handler; return what it raised. No exception of a handler propagates, not even SystemExit."""
+        """Run the handler; return its exception. No exception of a handler propagates, not even SystemExit."""
         try:
             with span_of(self._claimed):
                 await self._call.run()
@@ -158,7 +158,7 @@ class Attempt:
         self._lose(StopReason.TIMED_OUT, "the attempt at %s took longer than its attempt_timeout; its work stops", self)
 
     def refused(self, error: JobledgerError) -> None:
-        """Stop because the service refuses what the handler reported: the chunk fails."""
+        """Stop and fail the chunk, because the service refused the handler's report."""
         self._on_loop(StopReason.REFUSED, self._fail_refused, error)
 
     def drain(self) -> None:
@@ -166,7 +166,7 @@ class Attempt:
         self._stop_for(StopReason.DRAINING, 0.0)
 
     def abandon(self) -> None:
-        """Wait no longer for a handler that does not stop. One that has stopped only waits for its report."""
+        """Stop waiting for a handler that does not stop. A stopped one only waits for its report."""
         if self._task is not None and not self._task.done() and not self._abandoned.done():
             logger.warning("the handler of %s does not stop; it is abandoned", self)
             self._abandoned.set_result(None)
@@ -326,7 +326,7 @@ def _granted(claimed: ClaimedChunk) -> tuple[int, int] | None:
 
 
 def _error_of(task: "asyncio.Task[BaseException | None]") -> BaseException | None:
-    """Return what the handler raised; None for one that was abandoned."""
+    """Return the exception of the handler; None for an abandoned one."""
     if not task.done():
         return None
     return asyncio.CancelledError() if task.cancelled() else task.result()

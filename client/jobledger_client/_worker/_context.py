@@ -121,7 +121,7 @@ class ChunkContext:
     def output(self) -> dict[str, Any] | None:
         """The chunk's result itself, at most 64 KiB encoded; None before it is set. The completion has it.
 
-        Set it to a dict with string keys and JSON values; ValueError for one that the service would refuse.
+        Set it to a dict with string keys and JSON values; raises ValueError for a dict that the service would refuse.
         """
         return self._declared("output")
 

@@ -37,7 +37,7 @@ def work_error(error: BaseException, stage: str) -> WorkError:
 
 
 def retry_delay(error: BaseException) -> timedelta | None:
-    """Return the delay of a RetryLater; None, for the job's retry policy, without one that the service accepts."""
+    """Return the delay of a RetryLater, or None (the job's retry policy decides) if the service would refuse it."""
     try:
         return values.delay(error.delay) if isinstance(error, RetryLater) else None
     except BaseException:  # noqa: BLE001 - a subclass may have set no delay, or another object

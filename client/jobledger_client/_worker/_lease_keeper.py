@@ -60,11 +60,11 @@ class LeaseKeeper:
         self.leases.add(holder, max_seconds, granted)
 
     def remove(self, holder: Leaseholder) -> None:
-        """Extend this lease no longer."""
+        """Stop extending this lease."""
         self.leases.remove(holder)
 
     def wake(self) -> None:
-        """Send what a holder has to report."""
+        """Send the pending reports now."""
         self.leases.wake()
 
 

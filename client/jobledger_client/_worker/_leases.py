@@ -108,12 +108,12 @@ class HeldLeases:
             self._changed.notify_all()
 
     def remove(self, holder: Leaseholder) -> None:
-        """Extend this lease no longer."""
+        """Stop extending this lease."""
         with self._changed:
             self._held.pop(holder.lease_token, None)
 
     def wake(self) -> None:
-        """Send what a holder has to report."""
+        """Send the pending reports now."""
         if self._has_reports:
             return  # handlers may report thousands of times a second
         with self._changed:

@@ -34,7 +34,7 @@ class LoopMonitor:
         self._warned_at: dict[str, float] = {}
 
     def check(self, now: float) -> None:
-        """Probe the loop, or warn about one that has not responded. `now` is in seconds of a monotonic clock."""
+        """Probe the loop, or warn if it has not responded. `now` is in seconds of a monotonic clock."""
         probed_at = self._probed_at
         if probed_at is None:
             self._probed_at = now

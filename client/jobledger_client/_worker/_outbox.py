@@ -4,34 +4,19 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from random import random
 from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
-from jobledger_client._error_groups import DeadlineExceededError, InternalError, JobledgerError, UnavailableError
-from jobledger_client._generated._errors import QueueFullError, RateLimitedError, TooManyClaimsError
-from jobledger_client._retry import Backoff, is_reset
+from jobledger_client._error_groups import JobledgerError
+from jobledger_client._retry import Backoff
 from jobledger_client._worker._batches import batches, is_refusal
+from jobledger_client._worker._transient import repeat_transient
 
 logger = logging.getLogger("jobledger_client.worker")
 
 Item = TypeVar("Item", bound=Message)
 Send: TypeAlias = Callable[[Sequence[Item]], Awaitable[Sequence[Any]]]
-
-_TRANSIENT_ERRORS = (
-    UnavailableError,
-    DeadlineExceededError,
-    QueueFullError,
-    RateLimitedError,
-    TooManyClaimsError,
-    InternalError,
-)
-
-
-def is_transient(error: Exception) -> bool:
-    """Return whether an error passes by itself, so that a worker repeats the call."""
-    return isinstance(error, _TRANSIENT_ERRORS) or (isinstance(error, JobledgerError) and is_reset(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +58,12 @@ class Outbox(Generic[Item]):
 
     async def _deliver(self, batch: list[PendingItem[Item]]) -> None:
         try:
-            results = await self._send_until_answered([pending.item for pending in batch])
+            results = await repeat_transient(
+                lambda: self._send([pending.item for pending in batch]),
+                self._backoff,
+                logger,
+                f"report {len(batch)} chunks",
+            )
         except JobledgerError as error:
             if is_refusal(error) and len(batch) > 1:
                 for pending in batch:  # one bad item fails its whole call: send each alone
@@ -85,19 +75,6 @@ class Outbox(Generic[Item]):
             for pending, result in zip(batch, results, strict=True):
                 if not pending.result.done():
                     pending.result.set_result(result)
-
-    async def _send_until_answered(self, items: list[Item]) -> Sequence[Any]:
-        failures = 0
-        while True:
-            try:
-                return await self._send(items)
-            except JobledgerError as error:
-                if not is_transient(error):
-                    raise
-                failures += 1
-                wait = self._backoff.wait(failures, error, random)
-                logger.warning("could not report %d chunks; next attempt in %.1f s: %s", len(items), wait, error)
-            await asyncio.sleep(wait)
 
 
 def _refuse(pending: PendingItem[Item], error: JobledgerError) -> None:

@@ -99,7 +99,7 @@ class PendingReport:
             return ReportSnapshot(report, is_all, self._progress, len(self._stages.passed), artifacts, job_artifacts)
 
     def confirm(self, sent: ReportSnapshot) -> None:
-        """Remove what the service has; what was added meanwhile remains."""
+        """Remove what the service confirmed; later additions remain."""
         with self._lock:
             if self._progress is sent.progress:
                 self._progress = None

@@ -33,6 +33,6 @@ class Watchdog:
             else:
                 lease.holder.lease_expired(self._leases.clock() - lease.extended_at)
         for lease in self._leases.remove_overdue():
-            logger.error("%s cannot be stopped after its timeout; its lease is extended no longer", lease.holder)
+            logger.error("%s cannot be stopped after its timeout; its lease is no longer extended", lease.holder)
         if self._monitor is not None:
             self._monitor.check(self._leases.clock())

@@ -13,7 +13,6 @@ from uuid import uuid4
 from jobledger.v1.worker_service_pb2 import ChunkRelease, ClaimChunksRequest, ClaimedChunk
 
 from jobledger_client._async._client import AsyncJobClient
-from jobledger_client._error_groups import JobledgerError
 from jobledger_client._retry import Backoff
 from jobledger_client._sync._client import JobClient
 from jobledger_client._values import duration
@@ -23,8 +22,8 @@ from jobledger_client._worker._handler_tasks import HandlerTaskFactory, HandlerT
 from jobledger_client._worker._handlers import RegisteredHandler
 from jobledger_client._worker._lease_keeper import LeaseKeeper
 from jobledger_client._worker._loop_monitor import LoopMonitor
-from jobledger_client._worker._outbox import is_transient
 from jobledger_client._worker._reports import Reports
+from jobledger_client._worker._transient import repeat_transient
 
 logger = logging.getLogger("jobledger_client.worker")
 
@@ -108,25 +107,18 @@ class WorkerLoop:
                 raise error
 
     async def _claim(self) -> NoReturn:
-        failures = 0
         while True:
-            free = await self._free_slots()
-            began = time.monotonic()
-            try:
-                claimed = await self._claim_up_to(free)
-            except JobledgerError as error:
-                if not is_transient(error):
-                    raise
-                failures += 1
-                wait = self._backoff.wait(failures, error, random)
-                logger.warning("could not claim chunks; next attempt in %.1f s: %s", wait, error)
-                await asyncio.sleep(wait)
-                continue
-            failures = 0
-            for chunk in claimed:
+            for chunk in await repeat_transient(self._claim_free, self._backoff, logger, "claim chunks"):
                 self._start_attempt(chunk)
-            if not claimed and time.monotonic() - began < 1.0:  # limits the calls to a server that does not wait
-                await asyncio.sleep(self._backoff.wait(3, None, random))
+
+    async def _claim_free(self) -> list[ClaimedChunk]:
+        """Claim chunks for the free slots, once there are any."""
+        free = await self._free_slots()
+        began = time.monotonic()
+        claimed = await self._claim_up_to(free)
+        if not claimed and time.monotonic() - began < 1.0:  # limits the calls to a server that does not wait
+            await asyncio.sleep(self._backoff.wait(3, None, random))
+        return claimed
 
     async def _claim_up_to(self, free: int) -> list[ClaimedChunk]:
         claimed = await self._client.leases.claim_chunks(

@@ -112,7 +112,7 @@ class CeleryDispatcher(Runnable):
 
 
 def _error_in(event: Mapping[str, Any]) -> WorkError | None:
-    """Return the error of a task that could not report it itself; None for one that has."""
+    """Return the error of a task that could not report it; None if the task did."""
     if event["type"] == "task-revoked":
         return WorkError(code=REVOKED, message="the task was revoked in Celery")
     # Celery 5.7 has ExceptionWithTraceback() here, and the exception only in the last line of the traceback.

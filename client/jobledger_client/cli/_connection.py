@@ -36,7 +36,7 @@ class Notice:
 
     @property
     def is_disconnected(self) -> bool:
-        """Whether what was received may be out of date."""
+        """Whether the received state may be out of date."""
         return self.kind in _DISCONNECTED
 
 

@@ -151,7 +151,7 @@ def add_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def command(app: typer.Typer, name: str, *examples: str) -> Callable[[Callable[..., int | None]], None]:
-    """Register a function of (session, …) as a command; what it returns is the exit code, None for 0."""
+    """Register a function of (session, …) as a command; it returns the exit code, or None for 0."""
 
     def register(function: Callable[..., int | None]) -> None:
         def call(context: typer.Context, options: Options, **parameters: Any) -> int:  # noqa: ANN401 - as above

@@ -241,7 +241,7 @@ def usage(rows: Iterable[Usage]) -> Table:
 
 
 def quotas(quotas: Iterable[Quota]) -> Table:
-    """Return quotas, one a row: what the owner has, and what it may have; a * marks the server's default."""
+    """Return quotas, one a row, with the use of each bound; a * marks the server's default."""
     table = _table("OWNER", "UNFINISHED JOBS", "STORED JOBS", "WATCHES", "REASON", folding=("OWNER", "REASON"))
     for quota in quotas:
         bounds = [

@@ -26,9 +26,9 @@ def axis(**options: object) -> dict[str, Any]:
 
 
 def show_chart(options: Mapping[str, Any], *, height: int, label: str) -> ui.echart:
-    """Show an ECharts chart; `label` says what it shows, for people who do not see it.
+    """Show an ECharts chart; `label` describes it for screen readers.
 
-    Change `options` of what is returned, and call `update`.
+    To change it, set its `options` and call `update`.
     """
     text = {":color": theme_colour("text"), **_FONT}
     chart_options = {

@@ -10,7 +10,7 @@ _MAX_CHANGES: Final = 2_000
 
 
 class ChunkMap(ui.element, component="chunk_map.js"):  # type: ignore[call-arg] # of NiceGUI
-    """The map. `set_states` shows states, and sends those alone that differ from what is shown."""
+    """The map. `set_states` sends only the states that changed."""
 
     def __init__(self, on_chunk: Callable[[int], object]) -> None:
         """`on_chunk` gets the index of a chunk that somebody opens."""

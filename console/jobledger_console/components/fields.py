@@ -63,7 +63,7 @@ class Field:
         self._listener = on_change
         if throttle:
             self.input.on(event, lambda sent: self._set(str(sent.args)), js_handler=_DEBOUNCED % int(throttle * 1_000))
-        # Also at once when the field is left: what was typed is there before the press of the button beside it.
+        # Also sent when the field loses focus, so that the text is there before a button beside it is pressed.
         self.input.on("change", lambda sent: self._set(str(sent.args)), js_handler=_AT_ONCE)
 
     def _set(self, value: str) -> None:

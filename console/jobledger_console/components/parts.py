@@ -1,4 +1,4 @@
-"""A part of a page that is drawn again when what it shows has changed, and only then."""
+"""A part of a page that is redrawn only when its content has changed."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from nicegui import ui
 
 
 class Part:
-    """A place; what was drawn last stays, with the focus and all that people opened, while it is still true."""
+    """A place on a page. While its content is unchanged, it keeps the focus and everything that people opened."""
 
     def __init__(self, classes: str = "") -> None:
         self.place = ui.element("div").classes(classes)

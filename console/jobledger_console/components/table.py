@@ -46,7 +46,7 @@ def link_cell(text: str, address: str, below: str = "") -> Row:
 
 
 class DataTable(ui.element, component="data_table.js"):  # type: ignore[call-arg] # of NiceGUI
-    """The table. `set_rows` shows rows in an order, and sends those alone that differ from what is shown."""
+    """The table. `set_rows` shows rows in this order, and sends only those that changed."""
 
     def __init__(
         self,

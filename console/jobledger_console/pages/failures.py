@@ -13,10 +13,10 @@ from jobledger_console.components.table import Column, DataTable, Row, link_cell
 from jobledger_console.page import Page, PageKind
 from jobledger_console.pages.statistics import SpanView
 from jobledger_console.verbs import VERBS, Target
-from jobledger_console.wording import plural
+from jobledger_console.wording import percent, plural
 
 _OTHER: Final = "(other)"
-"""The group of all codes that have none of their own."""
+"""The group of all codes without a group of their own."""
 _RETRY: Final = next(verb for verb in VERBS if verb.name == "retry")
 _COLUMNS: Final = (
     Column("code", "Error code and stage", "link"),
@@ -55,7 +55,9 @@ class FailuresView(SpanView):
         self._empty.set_visibility(not groups)
         more = total.omitted_failure_count
         self._more.set_text(f"and {plural(more, 'more group')}" if more else "")
-        rate = f", {100 - total.activity.success_rate * 100:.1f} % of those that ended" if total.activity.failed else ""
+        rate = (
+            f", {percent(100 - total.activity.success_rate * 100)} of those that ended" if total.activity.failed else ""
+        )
         self._summary.set_text(f"{plural(total.activity.failed, 'failed run')}{rate}")
 
     def _row(self, group: FailureGroup) -> Row:

@@ -77,7 +77,7 @@ class EventLog:
                 show_button("Earlier events", lambda: self._page.spawn(self._load_earlier()))
 
     async def _load_earlier(self) -> None:
-        """Add a page; what was shown last stays, however much has happened since."""
+        """Add a page below the events that are shown."""
         if not self._earlier and self._read.value is not None:
             self._earlier.extend(self._read.value.events)
         earlier = await self._list(self._page_token)
@@ -102,7 +102,7 @@ def _row(event: JobEvent) -> Row:
 
 
 def sentence_of(change: Change) -> str:
-    """Return what a change did."""
+    """Return a description of a change."""
     parts = [words(ChangeType(change.type).name)]
     if change.HasField("chunk_index") and not parts[0].startswith("chunk"):
         parts.append(f"chunk {change.chunk_index}")

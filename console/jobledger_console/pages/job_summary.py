@@ -6,7 +6,6 @@ from urllib.parse import urlsplit
 
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.struct_pb2 import Struct
-from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.chunk_pb2 import Artifact
 from jobledger.v1.job_pb2 import Job
 from jobledger_client import FailurePolicy, HoldReason, JobState
@@ -16,7 +15,7 @@ from jobledger_console.components.facts import show_facts
 from jobledger_console.components.messages import show_heading
 from jobledger_console.components.states import show_state, words
 from jobledger_console.elements import element
-from jobledger_console.wording import clock, duration, local_time, plural, rate, seconds, size, spoken
+from jobledger_console.wording import clock, duration, local_time, percent, plural, rate, seconds, size, spoken
 
 TimeField: TypeAlias = Literal["schedule_time", "start_time", "end_time", "expire_time"]
 LimitField: TypeAlias = Literal["run_timeout", "attempt_timeout"]
@@ -49,7 +48,7 @@ def show_title(job: Job, *, is_deleted: bool) -> None:
             aria_valuenow=f"{progress.percent:.0f}", aria_label="Progress",
         ):  # fmt: skip
             ui.element("span").classes(f"fill fill-{JobState(job.state).name}").style(f"width: {progress.percent:.2f}%")
-        element("span", f"{progress.percent:.1f} %", classes="percent")
+        element("span", percent(progress.percent), classes="percent")
     element("p", _sentence(job), classes="quiet")
 
 
@@ -71,14 +70,14 @@ def _sentence(job: Job) -> str:
 
 
 def show_about(job: Job) -> None:
-    """Show what the job is, when what happened, and its input and output."""
+    """Show the facts of the job, its input and its output."""
     show_facts(dict(facts(job)))
     _show_json("Input", job.input if job.HasField("input") else None)
     _show_json("Output", job.output if job.HasField("output") else None)
 
 
 def facts(job: Job) -> list[tuple[str, str]]:
-    """Return what the job is, and when what happened, as names and texts; what changes all the time is in the title."""
+    """Return the facts of the job as names and texts; the title has those that change all the time."""
     named = [("Job", job.job_id), ("Kind", job.kind), ("Owner", job.owner), ("Priority", str(job.priority))]
     if job.holds:
         named.append(
@@ -87,7 +86,7 @@ def facts(job: Job) -> list[tuple[str, str]]:
     named.append(("Created", local_time(job.create_time)))
     named += [(name, local_time(getattr(job, field))) for name, field in _TIMES if job.HasField(field)]
     if job.HasField("start_time") and job.HasField("end_time"):
-        named.append(("Took", spoken(_time(job.end_time) - _time(job.start_time))))
+        named.append(("Took", spoken(seconds(job.end_time) - seconds(job.start_time))))
     if job.retry_count:
         named.append(("Retried", plural(job.retry_count, "time")))
     named.append(
@@ -105,10 +104,6 @@ def _hold(reason: str, place: int) -> str:
     return f"{reason} (place {place:,})" if place else reason
 
 
-def _time(time: Timestamp) -> float:
-    return time.seconds + time.nanos / 1e9
-
-
 def show_error_of(job: Job) -> None:
     """Show why the job failed."""
     if not job.HasField("error"):
@@ -124,7 +119,7 @@ def show_error_of(job: Job) -> None:
 
 
 def stages(job: Job) -> list[tuple[str, float, float | None, bool]]:
-    """Return each stage with its part of the weights, its seconds, None where none are measured, and if it is now."""
+    """Return each stage: name, share of the weights, measured seconds or None, and whether it is the current one."""
     timings = {timing.stage: round(seconds(timing.duration), 1) for timing in job.stage_timings}
     weights = {stage.name: stage.weight if stage.HasField("weight") else 1.0 for stage in job.stages}
     total = sum(weights.values()) or 1.0

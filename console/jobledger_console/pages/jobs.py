@@ -81,7 +81,7 @@ class JobsView:
         self._drawn: _Drawn
 
     async def open(self) -> None:
-        """Draw the controls and the list, and keep that true until the page closes."""
+        """Draw the controls and the list, and keep them current until the page closes."""
         with ui.element("div").classes("row-of page-head"):
             show_heading("Jobs", 1)
             summary = ui.label("").classes("quiet grow")
@@ -278,7 +278,7 @@ class JobsView:
 
 
 def watching(query: JobQuery) -> Open:
-    """Return what opens the watch of a filter: from now on, as the page lists what is there."""
+    """Return a function that opens the watch of a filter, from now on: the page lists the present jobs itself."""
     return lambda client, on_relist: client.watch_jobs(
         from_now=True, bookmarks=True, on_relist=on_relist, reconnect_timeout=None, **query.fields()
     )

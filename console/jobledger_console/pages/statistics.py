@@ -16,7 +16,7 @@ from jobledger_console.components.messages import show_empty, show_heading
 from jobledger_console.components.table import Column, DataTable, Row, link_cell
 from jobledger_console.page import Page, PageKind
 from jobledger_console.pages.reading import Reading, show_owner
-from jobledger_console.wording import duration, plural, rate, seconds
+from jobledger_console.wording import duration, percent, plural, rate, seconds
 
 READ_SECONDS: Final = 10.0
 NONE: Final = "–"  # noqa: RUF001 - an empty figure
@@ -74,7 +74,7 @@ class SpanView(ABC):
         self._reading: Reading[GetJobStatsResponse]
 
     def open(self) -> None:
-        """Draw the choices, and what is read."""
+        """Draw the choices and the figures."""
         with ui.element("div").classes("row-of page-head"):
             show_heading(self.title, 1)
             self._summary = ui.label("").classes("quiet grow")
@@ -106,14 +106,14 @@ class SpanView(ABC):
         self._change()
 
     def _change(self, **changes: str) -> None:
-        """Ask for what the fields say; `changes` are of the address alone."""
+        """Read the figures that the fields select; `changes` are of the address alone."""
         self._page.show_address(**{"owner": self._page.owner, **changes}, span=self._span, kind=self._kind)
         self._summary.set_text("")
         self._ask()
 
     @abstractmethod
     def _draw(self, stats: GetJobStatsResponse) -> None:
-        """Show what was read."""
+        """Show the figures."""
 
 
 class StatisticsView(SpanView):
@@ -177,7 +177,7 @@ class _Drawn:
 
 def _show_figures(total: JobStats) -> None:
     now, activity = total.now, total.activity
-    success = f"{activity.success_rate * 100:.1f} %" if activity.HasField("success_rate") else NONE
+    success = percent(activity.success_rate * 100) if activity.HasField("success_rate") else NONE
     figures = {
         "Queued now": f"{now.queued:,}",
         "Oldest waits": duration(seconds(now.oldest_queued_age)) if now.HasField("oldest_queued_age") else NONE,
@@ -212,7 +212,7 @@ def _row(page: Page, kind: str, stats: JobStats) -> Row:
         "running": f"{now.running + now.cancelling:,}",
         "completed": f"{activity.completed:,}",
         "failed": f"{activity.failed:,}",
-        "success": f"{activity.success_rate * 100:.1f} %" if activity.HasField("success_rate") else None,
+        "success": percent(activity.success_rate * 100) if activity.HasField("success_rate") else None,
         **{name: time(activity.processing, name) for name in ("p50", "p95", "p99")},
         "items": rate(activity.items_per_second),
     }

@@ -1,4 +1,4 @@
-"""The page of workers: who they are, what they hold, when they were heard, and what they do."""
+"""The page of workers, with the chunks that they hold and when they were last heard."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -30,7 +30,7 @@ def list_quotas(
     page_token: PageToken = "",
     all_pages: AllPages = False,
 ) -> None:
-    """List the quotas that were set, with what the owners have of each."""
+    """List the quotas that were set, and how much of each its owner uses."""
     with session.client() as client:
         page = read_pages(client.admin.list_quotas(page_size=page_size, page_token=page_token), all_pages=all_pages)
     if session.as_json:
@@ -41,7 +41,7 @@ def list_quotas(
 
 
 def get_quota(session: Session, owner: Owner) -> None:
-    """Show what an owner may have, and what it has."""
+    """Show the quota of an owner, and how much of it is used."""
     with session.client() as client:
         _print(session, client.admin.get_quota(owner))
 
@@ -55,7 +55,7 @@ def set_quota(
     watches: Annotated[int | None, typer.Option(metavar="N", help="How many watches may be open at a server.")] = None,
     reason: Reason = "",
 ) -> None:
-    """Set what an owner may have, in place of its old quota; the server's default holds for what is not given."""
+    """Set what an owner may have, in place of its old quota; the server's defaults apply to omitted bounds."""
     with session.client() as client:
         quota = client.admin.set_quota(
             owner,

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from jobledger_client._generated._enums import ExportFormat
 from jobledger_client._requests import export_request
 from jobledger_client._sync._exports import Export
+from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json
 from jobledger_client.cli._choices import FORMATS, choice
 from jobledger_client.cli._connection import Notice
@@ -122,7 +123,7 @@ def _print_unreadable_rows(session: Session, pieces: Export) -> None:
 
 
 def _print_how_to_resume(session: Session, pieces: Export, out: str) -> None:
-    progress = f"interrupted at {pieces.percent:.1f} %, {pieces.row_count:,} jobs"
+    progress = f"interrupted at {formatting.percent(pieces.percent)}, {pieces.row_count:,} jobs"
     command = f"`jobledger export --out {shlex.quote(out)} --resume` continues"
     session.print_notice(Notice("EXPORT_INTERRUPTED", f"{progress}; {command}"))
 

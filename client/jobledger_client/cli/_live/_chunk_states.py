@@ -34,7 +34,7 @@ _BY_STATE = {
 
 
 def shown(chunk: Chunk) -> Shown:
-    """Return what is shown of a chunk."""
+    """Return the state that a chunk is shown in."""
     if chunk.state == ChunkState.PENDING and chunk.HasField("error"):
         return Shown.RETRYING
     return _BY_STATE.get(ChunkState(chunk.state), Shown.UNREADABLE)
@@ -78,7 +78,7 @@ class ChunkStates:
         self._revision = job.revision
 
     def begin_load(self) -> None:
-        """Begin a load: what messages say from now on is newer than what it finds."""
+        """Begin a load: messages from now on are newer than its chunks."""
         self.needs_load = False
         self._newer = bytearray(len(self._newer))
 

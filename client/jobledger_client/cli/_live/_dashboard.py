@@ -86,7 +86,7 @@ class Dashboard:
             )
 
     def set_workers(self, workers: Iterable[Worker], kinds: Collection[str], at: float) -> None:
-        """Set the workers that were heard lately and claim one of these kinds, or any when there are none."""
+        """Set the workers that were heard recently and claim one of `kinds`, or all if `kinds` is empty."""
         since = time() - _WORKER_SECONDS
         for worker in workers:
             seen = worker.last_seen_time.ToMicroseconds() / 1_000_000
@@ -124,7 +124,7 @@ class Dashboard:
             self._history.add(len(completed), at)
 
     def remove_old(self, at: float) -> None:
-        """Remove what is too old to be shown."""
+        """Remove entries that are too old to be shown."""
         while self._completed and self._completed[0].at < at - _WINDOW_SECONDS:
             self._completed.popleft()
         since = at - _WORKER_SECONDS

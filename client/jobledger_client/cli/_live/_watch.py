@@ -146,7 +146,7 @@ def _follow(
     *,
     bookmarks: bool = False,
 ) -> WatchJobResponse:
-    """Follow a watch to its end; return the last message that is no bookmark. Without `show`, show bars or lines.
+    """Follow a watch to its end; return the last message that is not a bookmark. Without `show`, show bars or lines.
 
     Raises JobNotFoundError when the job is deleted, and DeadlineExceededError after the session's timeout.
     """
