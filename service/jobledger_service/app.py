@@ -111,6 +111,8 @@ class App:
         self._features = [core(self._kernel, features), *features]
         for feature in self._features:
             self._kernel.committer.register(feature.families)
+            if feature.count_deliveries is not None:
+                self._kernel.vitals.count_deliveries = feature.count_deliveries
         self._rpc_server = self._build_rpc_server(settings, self._kernel)
         self._server = self._build_server(settings)
 

@@ -20,7 +20,7 @@ from jobledger.v1.system_health_pb2 import (
     GetSystemHealthRequest,
     SystemHealth,
 )
-from jobledger_service.core.model.history.vitals import Component, StoreVitals
+from jobledger_service.core.model.history.vitals import Component, DeliveryCounts, StoreVitals
 from jobledger_service.features.artifacts import probes
 from jobledger_service.features.artifacts.probes import PROBE_THREAD, StoreProbes
 from jobledger_service.features.artifacts.rules import Roots, parse_root
@@ -75,8 +75,12 @@ def vitals(store: StoreVitals | None = STORE, **changed: object) -> Vitals:
         (vitals(failed_age=61.0), Status.HEALTHY, ""),
         (vitals(delivery_age=61.0), Status.DEGRADED, "delivery has waited for 61 s, more than 60 s"),
         (vitals(delivery_age=60.0), Status.HEALTHY, ""),
-        (vitals(StoreVitals(100, "0001", 1, dead_deliveries=10)), Status.DEGRADED, "10 webhook deliveries are dead"),
-        (vitals(StoreVitals(100, "0001", 1, dead_deliveries=9)), Status.HEALTHY, ""),
+        (
+            vitals(StoreVitals(100, "0001", 1, deliveries=DeliveryCounts(dead=10))),
+            Status.DEGRADED,
+            "10 webhook deliveries are dead",
+        ),
+        (vitals(StoreVitals(100, "0001", 1, deliveries=DeliveryCounts(dead=9))), Status.HEALTHY, ""),
         (vitals(components={"a store": Component(1, "is away")}), Status.DEGRADED, "a store: is away"),
         (vitals(components={"a store": Component(1)}), Status.HEALTHY, ""),
         (vitals(clock_ahead=3_600.0), Status.DEGRADED, "3,600 s ahead of the clock"),

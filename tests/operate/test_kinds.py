@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from jobledger_service.core.database.engines import Database
-from jobledger_service.core.database.vitals import read_vitals
+from jobledger_service.core.database.vitals import VitalsReader
 from jobledger_service.core.model.service_kinds import ALL_KINDS
 from jobledger_service.core.read.kind_figures import KindFigures, KindFiguresReader
 from sqlalchemy import text
@@ -84,10 +84,10 @@ def test_a_hundred_thousand_kinds_of_one_owner_cost_metrics_and_health_no_more_r
             connection.execute(text(MANY_KINDS), {"first": first, "last": last})
         with rows_read(database) as rows:
             found = figures()
-            read_vitals(database)
+            VitalsReader(database).read()
         read.append(rows)
         if database.single_writer:
-            taken.append((steps(database, figures), steps(database, lambda: read_vitals(database))))
+            taken.append((steps(database, figures), steps(database, VitalsReader(database).read)))
         assert len(found) == 51
         assert all(one.chunks_pending == 7 for kind, one in found.items() if kind != ALL_KINDS)
     assert read[0] == read[1]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jobledger_service.core.database.engines import Database
 from jobledger_service.core.database.rows.writes import Writes
-from jobledger_service.core.database.vitals import read_vitals
+from jobledger_service.core.database.vitals import VitalsReader
 from jobledger_service.core.model.bounds.limits import HOUR, MAX_SUM
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob, create
@@ -152,7 +152,7 @@ def test_what_the_database_does_for_figures_and_vitals_does_not_grow_with_the_ki
     reads = [
         lambda: SqlStatisticsStore(database).figures(QUERY),
         lambda: SqlStatisticsStore(database).figures(StatsQuery("me", ("k00007",), HOURS, 1)),
-        lambda: read_vitals(database),
+        lambda: VitalsReader(database).read(),
     ]
     taken = []
     for times in (1, 2, 3):

@@ -8,7 +8,8 @@ import grpc
 import pytest
 from jobledger.v1 import webhook_pb2 as hooks
 from jobledger_service.core.database.engines import open_database
-from jobledger_service.core.database.tables import events, ledger, webhook_checkpoint
+from jobledger_service.core.database.tables import events, ledger
+from jobledger_service.features.webhooks.tables import webhook_checkpoint
 from sqlalchemy import delete, update
 
 from tests.conftest import QUICK, StartServer

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from jobledger_service.core.database.tables import deliveries
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
@@ -19,6 +18,7 @@ from jobledger_service.core.write.committer import Committer
 from jobledger_service.features.webhooks.fanout import MAX_BODY_BYTES, MAX_DELIVERIES, WebhookFanout
 from jobledger_service.features.webhooks.rules import MAX_WEBHOOKS, Secret, Webhook, WebhookEventType
 from jobledger_service.features.webhooks.store import SqlWebhookStore
+from jobledger_service.features.webhooks.tables import deliveries
 from sqlalchemy import func, select
 
 from tests.isolation.large_jobs import ALICE, BOB, LargeLedger, large_ledger

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from jobledger.v1 import webhook_service_pb2 as rpc
 from jobledger_service.core.database.engines import open_database
-from jobledger_service.core.database.tables import webhooks
+from jobledger_service.features.webhooks.tables import webhooks
 from sqlalchemy import select
 
 from tests.conftest import QUICK

@@ -19,6 +19,7 @@ from .cursor import Cursors
 from .database.clock import LedgerClock
 from .database.engines import Database
 from .database.unreadable_rows import UnreadableRows
+from .database.vitals import CountDeliveries, VitalsReader
 from .duty import Duty
 from .model.chunk import Queue
 from .model.history.vitals import Component
@@ -73,6 +74,7 @@ class Kernel(MsgStruct, frozen=True):
     request_context: RequestContext
     calls: CallControls
     quotas: ShownQuotas
+    vitals: VitalsReader
     components: dict[str, Component]
     """What else the server depends on, by name, as features find it."""
     waits: Waits
@@ -104,8 +106,9 @@ class Feature(MsgStruct, frozen=True):
 
     `families` are the rows that batches have for it. `on_commit` gets each commit of this process, before its callers
     get their answers. `chunk_handlers` work the chunks of the service's own jobs, by kind. `collectors` show its
-    metrics. `authenticate` names callers by their API keys. `max_watches` bounds the open watches of owners. `drain` is
-    called when the server begins to drain, `close` when no call and no duty runs any more.
+    metrics. `authenticate` names callers by their API keys. `max_watches` bounds the open watches of owners.
+    `count_deliveries` counts webhook deliveries for health. `drain` is called when the server begins to drain, `close`
+    when no call and no duty runs any more.
     """
 
     calls: Sequence[Calls] = ()
@@ -116,5 +119,6 @@ class Feature(MsgStruct, frozen=True):
     collectors: Sequence[Collector] = ()
     authenticate: Authenticate | None = None
     max_watches: MaxWatches | None = None
+    count_deliveries: CountDeliveries | None = None
     drain: Callable[[], None] | None = None
     close: Callable[[], Awaitable[object]] | None = None

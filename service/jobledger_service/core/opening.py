@@ -20,6 +20,7 @@ from .database.engines import Database
 from .database.rows.entry import Entry
 from .database.time_limits import TimeLimits
 from .database.unreadable_rows import UnreadableRows
+from .database.vitals import VitalsReader
 from .kernel import Kernel
 from .model.bounds.limits import SECOND
 from .model.bounds.quotas import Bounds
@@ -104,6 +105,7 @@ def open_kernel(
         request_context=RequestContext(clock, sample_jitter, sorted(schemes), store.epoch),
         calls=calls,
         quotas=ShownQuotas(database, default_bounds(settings), calls.open_calls.streams_of),
+        vitals=VitalsReader(database),
         components={},
         waits=waits,
     )

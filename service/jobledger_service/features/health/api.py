@@ -51,7 +51,7 @@ def _webhooks(vitals: Vitals) -> api.WebhookHealth | None:
     if store is None:
         return None
     age = _seconds(vitals.delivery_age)
-    return api.WebhookHealth(pending=store.deliveries, oldest_age=age, dead=store.dead_deliveries)
+    return api.WebhookHealth(pending=store.deliveries.waiting, oldest_age=age, dead=store.deliveries.dead)
 
 
 def _seconds(value: float | None) -> Duration | None:

@@ -8,7 +8,6 @@ from typing import Final
 import structlog
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.database.vitals import read_vitals
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.history.vitals import StoreVitals
@@ -105,12 +104,12 @@ class HealthChecker:
         began = time.perf_counter()
         self._kernel.store.position()
         latency = time.perf_counter() - began
-        return read_vitals(self._kernel.database, self._declared_labels), latency
+        return self._kernel.vitals.read(self._declared_labels), latency
 
     def _vitals(self, store: StoreVitals | None, latency: float | None, *, rate_store_is_down: bool) -> Vitals:
         committer, feed = self._kernel.committer, self._kernel.feed
         now, last, since = asyncio.get_running_loop().time(), committer.last, committer.busy_since
-        failed, oldest = committer.failed, None if store is None else store.oldest_delivery
+        failed, oldest = committer.failed, None if store is None else store.deliveries.oldest_time
         history = self._kernel.database.history
         return Vitals(
             store=store,

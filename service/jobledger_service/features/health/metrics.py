@@ -66,7 +66,7 @@ def _readings(vitals: Vitals) -> Iterator[Reading]:
     yield "database_size_bytes", "Room that the database takes.", store.size
     yield "disk_free_bytes", "Room left on the disk of the SQLite file.", store.disk_free
     yield "replicas_connected", "Servers connected to the database.", len(store.replicas) or 1
-    waited, dead = vitals.delivery_age or 0, store.dead_deliveries
-    yield "webhook_deliveries_pending", "Webhook deliveries that wait, counted up to 10,000.", store.deliveries
+    waited, dead = vitals.delivery_age or 0, store.deliveries.dead
+    yield "webhook_deliveries_pending", "Webhook deliveries that wait, counted up to 10,000.", store.deliveries.waiting
     yield "webhook_oldest_pending_seconds", "How long the oldest of them has waited; 0 without one.", waited
     yield "webhook_deliveries_dead", "Webhook deliveries that were given up and are kept, counted up to 10,000.", dead

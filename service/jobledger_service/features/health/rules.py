@@ -111,8 +111,8 @@ def _of_database(vitals: Vitals, limits: Thresholds) -> Iterator[tuple[Status, s
     if free is not None and free < limits.disk_free:
         status = Status.UNHEALTHY if free < limits.disk_free / CRITICAL_DISK_DIVISOR else Status.DEGRADED
         yield status, f"{free:,} bytes are free on the disk, fewer than {limits.disk_free:,}"
-    if vitals.store.dead_deliveries > limits.webhook_dead:
-        dead = f"{vitals.store.dead_deliveries:,} webhook deliveries are dead"
+    if vitals.store.deliveries.dead > limits.webhook_dead:
+        dead = f"{vitals.store.deliveries.dead:,} webhook deliveries are dead"
         yield Status.DEGRADED, f"{dead}, more than {limits.webhook_dead:,}"
 
 

@@ -7,7 +7,7 @@ of the others only the kinds that are shown are read: the number of rows that ar
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from msgspec.structs import replace as with_changes
+from msgspec.structs import replace
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -54,7 +54,7 @@ class FiguresReader:
 
     def read(self, connection: Connection, query: StatsQuery) -> Figures:
         """Return the figures. Compacted totals precede every span."""
-        query = with_changes(query, hours=range(max(query.hours.start, BASE_HOUR + 1), query.hours.stop))
+        query = replace(query, hours=range(max(query.hours.start, BASE_HOUR + 1), query.hours.stop))
         hours = list(_unfolded_hours(connection, query))
         names, omitted = query.kinds, 0
         if not names:

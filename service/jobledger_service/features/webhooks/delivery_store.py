@@ -5,11 +5,11 @@ from contextlib import closing
 from typing import Final
 
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, func, literal, select, tuple_, update
 
 from jobledger_service.core.database.engines import Database
-from jobledger_service.core.database.tables import dead, deliveries, over, pending, scheduled, webhooks
 from jobledger_service.core.model.bounds.limits import MAX_REPLY_BYTES
+from jobledger_service.core.model.history.vitals import MAX_COUNTED_DELIVERIES, DeliveryCounts
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import DeliveryState, WebhookState
 
@@ -17,6 +17,7 @@ from . import rows as stored
 from .deliveries import Attempt, Delivery, DeliveryCapacity
 from .rules import Webhook
 from .store import save
+from .tables import dead, deliveries, over, pending, scheduled, webhooks
 
 Decide = Callable[[Webhook, Sequence[Delivery]], Webhook]
 """The decision about a webhook after attempts at some of its deliveries."""
@@ -48,6 +49,24 @@ _DUE_OF_ONE = (
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
 )
+
+
+_WAITING = (
+    select(deliveries.c.create_time)
+    .where(pending)
+    .order_by(deliveries.c.create_time)
+    .limit(MAX_COUNTED_DELIVERIES)
+    .subquery()
+)
+_DEAD = select(literal(1)).where(dead).limit(MAX_COUNTED_DELIVERIES).subquery()
+_COUNTS = select(
+    func.count(), func.min(_WAITING.c.create_time), select(func.count()).select_from(_DEAD).scalar_subquery()
+).select_from(_WAITING)
+
+
+def count_deliveries(connection: Connection) -> DeliveryCounts:
+    """Return the counts of waiting and dead deliveries."""
+    return DeliveryCounts(*connection.execute(_COUNTS).one())
 
 
 def _in(states: frozenset[DeliveryState]) -> ColumnElement[bool]:

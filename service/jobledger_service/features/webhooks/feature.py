@@ -1,7 +1,12 @@
 """Webhooks: what records deliveries, what makes them, and WebhookService."""
 
+import dataclasses
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from msgspec import Struct as MsgStruct
+from msgspec.structs import replace
 
 from jobledger_service.core.duties.trimming import trimming
 from jobledger_service.core.duty import Duty
@@ -10,24 +15,16 @@ from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.transport.methods import Calls
 
 from .api import METHODS, WebhookService
-from .delivery_store import DELIVERIES_DUE, SqlDeliveryStore
+from .delivery_store import DELIVERIES_DUE, SqlDeliveryStore, count_deliveries
 from .dispatcher import WebhookDispatcher
 from .fanout import WebhookFanout
 from .metrics import count_attempts
-from .sealing import cipher_of
+from .rules import Webhook
+from .sealing import SecretCipher, UnreadableSecretError, cipher_of
 from .store import EVENTS_DUE, SqlWebhookStore
 
 if TYPE_CHECKING:
     from .http_post import HttpPost
-from dataclasses import replace as with_value
-from typing import Final
-
-import structlog
-from msgspec import Struct as MsgStruct
-from msgspec.structs import replace
-
-from .rules import Webhook
-from .sealing import SecretCipher, UnreadableSecretError
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +64,9 @@ class WebhookSealing(MsgStruct, frozen=True):
         return True
 
     def _sealed(self, webhook: Webhook) -> Webhook:
-        secrets = (with_value(secret, value=self.cipher.seal_again(secret.value)) for secret in webhook.secrets)
+        secrets = (
+            dataclasses.replace(secret, value=self.cipher.seal_again(secret.value)) for secret in webhook.secrets
+        )
         return replace(webhook, secrets=tuple(secrets))
 
 
@@ -120,6 +119,7 @@ def webhooks(kernel: Kernel) -> Feature:
             trimming("webhook retention", kernel, trim, round(kernel.settings.webhook_retention * SECOND)),
         ],
         on_commit=fanout.on_commit,
+        count_deliveries=count_deliveries,
         collectors=[attempts],
         close=close,
     )

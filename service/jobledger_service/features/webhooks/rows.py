@@ -12,12 +12,12 @@ from msgspec import convert, json, to_builtins
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, literal_column, or_, select, update
 
 from jobledger_service.core.database.cells import json_text
-from jobledger_service.core.database.tables import deliveries, pending, scheduled, webhooks
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import WebhookState
 
 from .deliveries import Delivery
 from .rules import Webhook
+from .tables import deliveries, pending, scheduled, webhooks
 
 DELIVERY_COLUMNS: Final = [deliveries.c[name] for name in Delivery.__struct_fields__]
 LISTED_COLUMNS: Final = DELIVERY_COLUMNS[:-1]

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, s
 
 from jobledger_service.core.database.engines import Database
 from jobledger_service.core.database.rows.outputs import JobOutputs
-from jobledger_service.core.database.tables import deliveries, events, ledger, webhook_checkpoint, webhooks
+from jobledger_service.core.database.tables import events, ledger
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.refusals.limit_errors import TooManyWebhooks
 from jobledger_service.core.model.states import WebhookState
@@ -17,6 +17,7 @@ from jobledger_service.core.model.states import WebhookState
 from .deliveries import Delivery
 from .rows import delivery_row, lock, reset_attempts, schedule, unschedule, webhook_of, webhook_row
 from .rules import Missed, Webhook
+from .tables import deliveries, webhook_checkpoint, webhooks
 
 _WEBHOOKS = select(webhooks.c.webhook)
 _CHECKPOINT = select(webhook_checkpoint.c.position)

@@ -60,7 +60,6 @@ from .ledger import (
 )
 from .quotas import quotas
 from .schema import NEVER, metadata, schema_version
-from .webhooks import dead, deliveries, over, pending, scheduled, webhook_checkpoint, webhooks
 
 __all__ = [
     "NEVER",
@@ -74,11 +73,9 @@ __all__ = [
     "claimable",
     "counts",
     "counts_of_all",
-    "dead",
     "delayed",
     "deleted_outputs",
     "deleted_versions",
-    "deliveries",
     "ended",
     "ending",
     "event_owner",
@@ -103,16 +100,13 @@ __all__ = [
     "of_service",
     "of_workers",
     "outputs",
-    "over",
     "parked",
     "paused_kinds",
-    "pending",
     "quotas",
     "requests",
     "rollups",
     "running_totals",
     "runs",
-    "scheduled",
     "scheduled_jobs",
     "schema_version",
     "search_vector",
@@ -124,6 +118,4 @@ __all__ = [
     "waiting",
     "waiting_jobs",
     "waiting_since",
-    "webhook_checkpoint",
-    "webhooks",
 ]

@@ -26,6 +26,18 @@ class Component(MsgStruct, frozen=True):
     """Why it does not work; empty when it does."""
 
 
+class DeliveryCounts(MsgStruct, frozen=True):
+    """The waiting webhook deliveries and the dead ones that are kept, each up to the maximum."""
+
+    waiting: int = 0
+    oldest_time: int | None = None
+    """When the oldest waiting one was recorded, in microseconds since 1970."""
+    dead: int = 0
+
+
+NO_DELIVERIES: Final = DeliveryCounts()
+
+
 class StoreVitals(MsgStruct, frozen=True):
     """Facts about the database: sizes in bytes, the newest position; `disk_free` is None where it is unknown."""
 
@@ -36,13 +48,8 @@ class StoreVitals(MsgStruct, frozen=True):
     replicas: Sequence[Replica] = ()
     jobs: Mapping[str, int] = {}
     """The number of jobs by state."""
-    deliveries: int = 0
-    """The number of waiting webhook deliveries, up to the maximum."""
-    oldest_delivery: int | None = None
-    """When the oldest of these was recorded, in microseconds since 1970."""
+    deliveries: DeliveryCounts = NO_DELIVERIES
     label_indexes: Mapping[str, bool] = {}
     """The labels that are indexed, and whether each index has all jobs."""
     writer_level: int = 0
     """The lowest writer level that may write to the database."""
-    dead_deliveries: int = 0
-    """The number of webhook deliveries that were given up and are kept, up to the maximum."""

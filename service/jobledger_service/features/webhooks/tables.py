@@ -1,4 +1,4 @@
-"""Webhooks and what is delivered to them."""
+"""The tables of webhooks, their deliveries, and the checkpoint through which events are recorded."""
 
 from sqlalchemy import (
     BigInteger,
@@ -14,9 +14,8 @@ from sqlalchemy import (
     literal_column,
 )
 
+from jobledger_service.core.database.tables.schema import Key, metadata, one_of, partial_index
 from jobledger_service.core.model.states import DeliveryState, WebhookState
-
-from .schema import Key, metadata, one_of, partial_index
 
 webhooks = Table(
     "webhooks",
