@@ -2,9 +2,10 @@
 
 import asyncio
 import gc
+import inspect
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -91,6 +92,28 @@ async def test_a_large_request_is_read_on_a_thread_with_the_calls_trace():
     assert await requests.read(ALICE, read, b"x" * LARGE) == (LARGE, "trace", False)
     with pytest.raises(ZeroDivisionError):
         await requests.read(ALICE, lambda raw: len(raw) // 0, b"x" * LARGE)
+
+
+async def test_an_answer_to_a_large_request_whose_caller_left_while_it_was_read_is_closed():
+    begun, left, answers = threading.Event(), threading.Event(), list[Coroutine[None, None, None]]()
+
+    async def answer() -> None:
+        raise AssertionError
+
+    def read(_: bytes) -> Coroutine[None, None, None]:
+        begun.set()
+        left.wait()
+        answers.append(answer())
+        return answers[0]
+
+    requests = LargeRequests()
+    call = asyncio.create_task(requests.read(ALICE, read, b"x" * LARGE))
+    await asyncio.to_thread(begun.wait)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    left.set()
+    assert await requests.read(BOB, lambda _: inspect.getcoroutinestate(answers[0]), b"") == inspect.CORO_CLOSED
 
 
 @pytest.mark.guarantee("3b.3")

@@ -38,14 +38,14 @@ MAX_ID_LENGTH: Final = 128
 class MethodHandler:
     """A method as it is served: what it requires of callers and requests, who answers, and what counts its calls.
 
-    `make` makes of a request what `answer` takes, so that the request goes; it may run on a thread: it is `read_X` of
-    the object that answers, for a method X, where there is one. `calls` are the shares of owners in its calls in
-    flight, None when these stay open. With `checks_writer` an owner is refused whose writes would be refused anyway.
-    `max_bytes` is for one request. `owner_of` returns the owner that a request names.
+    `answer` returns what is awaited or iterated later. A plain function reads its request first, maybe on a thread, and
+    keeps no reference to it. `calls` are the shares of owners in its calls in flight, None when these stay open. With
+    `checks_writer` an owner is refused whose writes would be refused anyway. `max_bytes` is for one request. `owner_of`
+    returns the owner that a request names.
     """
 
     __slots__ = (
-        "answer", "calls", "checks_writer", "keeps_trace", "make", "max_bytes", "method", "metrics", "names_job",
+        "answer", "calls", "checks_writer", "keeps_trace", "max_bytes", "method", "metrics", "names_job",
         "owner_of", "receiver", "reply", "request", "send_turns", "unsent",
     )  # fmt: skip
 
@@ -62,7 +62,6 @@ class MethodHandler:
         self.metrics = metrics
         self.request: type[Message] = GetMessageClass(descriptor.input_type)
         self.reply: type[Message] = GetMessageClass(descriptor.output_type)
-        self.make: Callable[[Any, Caller], Any] | None = getattr(answers, f"read_{method.name}", None)
         self.answer: Callable[[Any, Caller], Any] = getattr(answers, method.name)
         self.receiver = in_flight.receiver_of(method, streams=descriptor.server_streaming)
         self.unsent = in_flight.unsent_of(method)

@@ -6,7 +6,7 @@ Reports on held leases have a reserve of places.
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from math import inf
 from typing import Any, Final, TypeVar
@@ -97,7 +97,17 @@ class LargeRequests:
     async def read(self, owner: str, read: Callable[[bytes], T], raw: bytes, *, reserved: bool = False) -> T:
         """Return what `read` makes of a request; raises its errors."""
         place = await self._places.take(owner, reserved=reserved)
+        reading = self._thread.submit(copy_context().run, read, raw)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, copy_context().run, read, raw)
+            return await asyncio.wrap_future(reading)
+        except asyncio.CancelledError:
+            reading.add_done_callback(_close)
+            raise
         finally:
             self._places.release(owner, place)
+
+
+def _close(reading: "Future[Any]") -> None:
+    """Close the coroutine that was made of the request of a caller who left."""
+    if not reading.cancelled() and reading.exception() is None and asyncio.iscoroutine(answer := reading.result()):
+        answer.close()

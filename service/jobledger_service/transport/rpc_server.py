@@ -173,9 +173,12 @@ class RpcServer:
     async def _reply(self, call: Call) -> bytes:
         """Receive a request and return the reply. Nothing of both is kept by a call that is being refused."""
         handler = call.handler
-        request = self._receive_each(call) if handler.method.sends_many else await self._receive(call)
+        if handler.method.sends_many:
+            answer = handler.answer(self._receive_each(call), call.caller)
+        else:
+            answer = await self._receive(call, _answer)
         losses = self._source.losses
-        call.reply = await handler.answer(request, call.caller)
+        call.reply = await answer
         if handler.method.kind is Kind.READ:
             self._source.check_unbroken(losses)
         reply: bytes = call.reply if isinstance(call.reply, bytes) else call.reply.SerializeToString()
@@ -205,10 +208,13 @@ class RpcServer:
     async def _write_each(self, call: Call) -> None:
         """Receive a request and write the replies. Nothing of both is kept by a call that is being refused."""
         handler = call.handler
-        request = self._receive_each(call) if handler.method.sends_many else await self._receive(call)
+        if handler.method.sends_many:
+            answer = handler.answer(self._receive_each(call), call.caller)
+        else:
+            answer = await self._receive(call, _answer)
         self._release(call)  # nothing of a stream of replies is in flight when its request is read
         with closing(StreamWriter(call)) as writer:
-            async with aclosing(handler.answer(request, call.caller)) as messages:
+            async with aclosing(answer) as messages:
                 async for some in messages:
                     await (some(writer) if callable(some) else writer.send(some))
 
@@ -262,18 +268,19 @@ class RpcServer:
     async def _receive_each(self, call: Call) -> AsyncIterator[Any]:
         """Yield the requests of a stream; two are counted: one is written, one is read. Raises as `_receive` does."""
         older, before = 0, call.size
-        while (request := await self._receive(call)) is not None:
+        while (request := await self._receive(call, _read)) is not None:
             newer = call.size - before
             yield request
             call.size -= older
             self._in_flight.bytes.remove(call.owner, older)
             older, before = newer, call.size
 
-    async def _receive(self, call: Call) -> Any:  # noqa: ANN401  any message, or what its method makes of it
-        """Receive and read the next request in one of the few places for it; None at the end of a stream of them.
+    async def _receive(self, call: Call, read: Callable[[Call, bytes], Any]) -> Any:  # noqa: ANN401  what `read` returns
+        """Return what `read` makes of the next request, in one of the few places for it; None at the end of a stream.
 
         It may be in memory several times until it is read. Raises MalformedRequest; InFlightFull when its bytes are too
-        many, or the owner's requests wait too long; MessageTooLarge; RequestTimedOut; and what `begin_call` raises.
+        many, or the owner's requests wait too long; MessageTooLarge; RequestTimedOut; and what `begin_call` and
+        `read` raise.
         """
         handler, in_flight, owner = call.handler, self._in_flight, call.owner
         method, receiver = handler.method, handler.receiver
@@ -292,8 +299,8 @@ class RpcServer:
                 in_flight.begin_call(owner, size, call.context.time_remaining())
                 self._hold(call, COPIES * size if method.sends_many else size)
             if size < LARGE:
-                return _read(call, raw)
-            return await in_flight.large_requests.read(owner, partial(_read, call), raw, reserved=method.reserved)
+                return read(call, raw)
+            return await in_flight.large_requests.read(owner, partial(read, call), raw, reserved=method.reserved)
         finally:
             receiver.release(owner, place)
 
@@ -364,8 +371,13 @@ def _token_of(context: Context) -> str:
     return token.strip()
 
 
-def _read(call: Call, raw: bytes) -> Any:  # noqa: ANN401  any message, or what its method makes of it
-    """Return what a request asks for; runs on a thread when the request is large. Raises MalformedRequest.
+def _answer(call: Call, raw: bytes) -> Any:  # noqa: ANN401  what is awaited, or iterated
+    """Return the answer to a request, which waits to begin; runs on a thread when the request is large."""
+    return call.handler.answer(_read(call, raw), call.caller)
+
+
+def _read(call: Call, raw: bytes) -> Any:  # noqa: ANN401  any message
+    """Decode a request; runs on a thread when the request is large. Raises MalformedRequest.
 
     The job_id and the owner that it names are recorded, and the trace if its method keeps it; nothing else is kept.
     """
@@ -381,4 +393,4 @@ def _read(call: Call, raw: bytes) -> Any:  # noqa: ANN401  any message, or what 
     if handler.keeps_trace:
         given = call.span.traceparent if call.span else traces.traceparent_of(call.context.invocation_metadata() or ())
         traces.current.set(given)
-    return request if handler.make is None else handler.make(request, call.caller)
+    return request

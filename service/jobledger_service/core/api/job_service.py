@@ -1,6 +1,6 @@
 """JobService: read the request, submit or query, map, return."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
@@ -64,22 +64,20 @@ class JobService(MsgStruct, frozen=True):
     encoded: EncodedJobs | None = None
     """None where other processes write too."""
 
-    def read_CreateJob(self, request: api.CreateJobRequest, caller: Caller) -> commands.CreateJob:
-        return read.create_job(request, caller, self.new_id, traces.current.get())
+    def CreateJob(self, request: api.CreateJobRequest, caller: Caller) -> Awaitable[bytes]:
+        return self._create(read.create_job(request, caller, self.new_id, traces.current.get()))
 
-    async def CreateJob(self, command: commands.CreateJob, _: Caller) -> bytes:
+    async def _create(self, command: commands.CreateJob) -> bytes:
         job, created = await self.committer.submit(command)
         return reply_with(api.CreateJobResponse(created=created), job)
 
-    def read_BatchCreateJobs(
-        self, request: api.BatchCreateJobsRequest, caller: Caller
-    ) -> list[commands.CreateJob | InvalidField]:
-        return read.create_jobs(request, caller, self.new_id, traces.current.get())
+    def BatchCreateJobs(self, request: api.BatchCreateJobsRequest, caller: Caller) -> Awaitable[bytes]:
+        return self._create_each(read.create_jobs(request, caller, self.new_id, traces.current.get()))
 
-    async def BatchCreateJobs(self, jobs: Sequence[commands.CreateJob | InvalidField], _: Caller) -> bytes:
-        wanted = [one for one in jobs if isinstance(one, commands.CreateJob)]
-        outcomes = iter(await self.committer.submit(commands.CreateJobs(wanted)) if wanted else ())
-        return encoded_outcomes(one if isinstance(one, Refusal) else next(outcomes) for one in jobs)
+    async def _create_each(self, jobs: Sequence[commands.CreateJob | InvalidField]) -> bytes:
+        valid = [job for job in jobs if isinstance(job, commands.CreateJob)]
+        outcomes = iter(await self.committer.submit(commands.CreateJobs(valid)) if valid else ())
+        return encoded_outcomes(job if isinstance(job, Refusal) else next(outcomes) for job in jobs)
 
     async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:
         owner, view = read_owner(request, caller), lists.view(request.view, absent=View.FULL)

@@ -267,77 +267,89 @@ class Reports(NamedTuple):
     info: WorkerInfo | None = None
 
 
-class ReportReader(MsgStruct, frozen=True):
-    """Reads the requests about held leases."""
-
-    context: RequestContext
-
-    def read_Heartbeat(self, request: api.HeartbeatRequest, caller: Caller) -> Reports:
-        checks, now = Checks(self.context.schemes), self.context.clock()
-        tokens, items = self._items(checks, "reports", request.reports, now)
-        duration, served = _lease_duration(checks, request), served_by(caller)
-        checks.done()
-        command = commands.Heartbeat(caller.owner, items, lease_duration=duration, received=now, served=served)
-        return Reports(tokens, command)
-
-    def read_CompleteChunks(self, request: api.CompleteChunksRequest, caller: Caller) -> Reports:
-        def results(checks: Checks, field: str, one: api.ChunkCompletion) -> tuple[Results]:
-            return (_results(checks, field, one),)
-
-        return self._ends(commands.CompleteChunks, "completions", request, caller, results)
-
-    def read_FailChunks(self, request: api.FailChunksRequest, caller: Caller) -> Reports:
-        def failure(checks: Checks, field: str, one: api.ChunkFailure) -> tuple[Failure, str]:
-            checks.at_most(f"{field}.error.code", one.error.code, 128, min_length=1)
-            checks.at_most(f"{field}.error.message", one.error.message, 4_096)
-            checks.at_most(f"{field}.error.stage", one.error.stage, 128)
-            error = WorkError(one.error.code, one.error.message, one.error.stage)
-            delay = _duration(checks, field, "retry_delay", one)
-            return Failure(error, self.context.sample_jitter(), one.not_retryable, delay), field
-
-        return self._ends(commands.FailChunks, "failures", request, caller, failure)
-
-    def read_ReleaseChunks(self, request: api.ReleaseChunksRequest, caller: Caller) -> Reports:
-        def release(checks: Checks, field: str, one: api.ChunkRelease) -> tuple[Release]:
-            checks.at_most(f"{field}.reason", one.reason, 1_024)
-            return (Release(one.reason, _duration(checks, field, "delay", one) or 0),)
-
-        return self._ends(commands.ReleaseChunks, "releases", request, caller, release)
-
-    def _ends(
-        self,
-        command: Callable[..., commands.LeaseReports[Any]],
-        name: str,
-        request: Any,  # noqa: ANN401  any with reports of this name
-        caller: Caller,
-        read_rest: "ReadRest",
-    ) -> Reports:
-        with Checks(self.context.schemes) as checks:
-            now = self.context.clock()
-            tokens, items = self._items(checks, name, getattr(request, name), now, read_rest)
-        reports = command(caller.owner, items, received=now, served=served_by(caller))
-        if "claim" not in request.DESCRIPTOR.fields_by_name or not request.HasField("claim"):
-            return Reports(tokens, reports)
-        claim = _next_chunks(request.claim, caller)
-        return Reports(tokens, reports, claim, worker_info(request.claim, claim))
-
-    def _items(
-        self, checks: Checks, name: str, sent: Sequence[Any], now: Micros, read_rest: "ReadRest | None" = None
-    ) -> tuple[list[str], list[Any]]:
-        """Return the tokens of reports, and of each its lease, its progress, and the rest."""
-        checks.count(name, len(sent), MAX_LEASES, min_count=1)
-        tokens, items, seen = list[str](), list[Any](), dict[str, int]()
-        for index, one in enumerate(sent):
-            field, token = f"{name}[{index}]", one.lease_token
-            if token in seen:
-                checks.fault(f"{field}.lease_token", f"must be unique; it repeats {name}[{seen[token]}]")
-            seen[token] = index
-            tokens.append(token)
-            lease = _lease_of(checks, field, token, self.context.epoch)
-            report = _report(checks, f"{field}.progress", one.progress, now)
-            items.append((lease, report) if read_rest is None else (lease, report, *read_rest(checks, field, one)))
-        return tokens, items
-
-
 ReadRest = Callable[[Checks, str, Any], tuple[Any, ...]]
 """Returns what a report at a path says beside its progress."""
+
+
+def heartbeat(request: api.HeartbeatRequest, caller: Caller, context: RequestContext) -> Reports:
+    """Return the command of Heartbeat."""
+    checks, now = Checks(context.schemes), context.clock()
+    tokens, items = _items(checks, context, "reports", request.reports, now)
+    duration, served = _lease_duration(checks, request), served_by(caller)
+    checks.done()
+    command = commands.Heartbeat(caller.owner, items, lease_duration=duration, received=now, served=served)
+    return Reports(tokens, command)
+
+
+def completions(request: api.CompleteChunksRequest, caller: Caller, context: RequestContext) -> Reports:
+    """Return the command of CompleteChunks."""
+
+    def results(checks: Checks, field: str, one: api.ChunkCompletion) -> tuple[Results]:
+        return (_results(checks, field, one),)
+
+    return _ends(commands.CompleteChunks, "completions", request, caller, context, results)
+
+
+def failures(request: api.FailChunksRequest, caller: Caller, context: RequestContext) -> Reports:
+    """Return the command of FailChunks."""
+
+    def failure(checks: Checks, field: str, one: api.ChunkFailure) -> tuple[Failure, str]:
+        checks.at_most(f"{field}.error.code", one.error.code, 128, min_length=1)
+        checks.at_most(f"{field}.error.message", one.error.message, 4_096)
+        checks.at_most(f"{field}.error.stage", one.error.stage, 128)
+        error = WorkError(one.error.code, one.error.message, one.error.stage)
+        delay = _duration(checks, field, "retry_delay", one)
+        return Failure(error, context.sample_jitter(), one.not_retryable, delay), field
+
+    return _ends(commands.FailChunks, "failures", request, caller, context, failure)
+
+
+def releases(request: api.ReleaseChunksRequest, caller: Caller, context: RequestContext) -> Reports:
+    """Return the command of ReleaseChunks."""
+
+    def release(checks: Checks, field: str, one: api.ChunkRelease) -> tuple[Release]:
+        checks.at_most(f"{field}.reason", one.reason, 1_024)
+        return (Release(one.reason, _duration(checks, field, "delay", one) or 0),)
+
+    return _ends(commands.ReleaseChunks, "releases", request, caller, context, release)
+
+
+def _ends(
+    command: Callable[..., commands.LeaseReports[Any]],
+    name: str,
+    request: Any,  # noqa: ANN401  any with reports of this name
+    caller: Caller,
+    context: RequestContext,
+    read_rest: ReadRest,
+) -> Reports:
+    with Checks(context.schemes) as checks:
+        now = context.clock()
+        tokens, items = _items(checks, context, name, getattr(request, name), now, read_rest)
+    reports = command(caller.owner, items, received=now, served=served_by(caller))
+    if "claim" not in request.DESCRIPTOR.fields_by_name or not request.HasField("claim"):
+        return Reports(tokens, reports)
+    claim = _next_chunks(request.claim, caller)
+    return Reports(tokens, reports, claim, worker_info(request.claim, claim))
+
+
+def _items(
+    checks: Checks,
+    context: RequestContext,
+    name: str,
+    sent: Sequence[Any],
+    now: Micros,
+    read_rest: ReadRest | None = None,
+) -> tuple[list[str], list[Any]]:
+    """Return the tokens of reports, and of each its lease, its progress, and the rest."""
+    checks.count(name, len(sent), MAX_LEASES, min_count=1)
+    tokens, items, seen = list[str](), list[Any](), dict[str, int]()
+    for index, one in enumerate(sent):
+        field, token = f"{name}[{index}]", one.lease_token
+        if token in seen:
+            checks.fault(f"{field}.lease_token", f"must be unique; it repeats {name}[{seen[token]}]")
+        seen[token] = index
+        tokens.append(token)
+        lease = _lease_of(checks, field, token, context.epoch)
+        report = _report(checks, f"{field}.progress", one.progress, now)
+        items.append((lease, report) if read_rest is None else (lease, report, *read_rest(checks, field, one)))
+    return tokens, items

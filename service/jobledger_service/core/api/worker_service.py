@@ -1,6 +1,6 @@
 """WorkerService: read the request, submit, map, return."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Final, cast
 
@@ -51,9 +51,10 @@ METHODS: Final = (
 )
 
 
-class WorkerService(read.ReportReader, MsgStruct, frozen=True):
-    """The calls of WorkerService."""
+class WorkerService(MsgStruct, frozen=True):
+    """The calls of WorkerService. Methods return messages, or encoded messages."""
 
+    context: read.RequestContext
     committer: Committer
     claims: ClaimQueue
     active_workers: ActiveWorkers
@@ -107,7 +108,10 @@ class WorkerService(read.ReportReader, MsgStruct, frozen=True):
             await self.committer.submit(FailChunks(claimed.job.spec.owner, failures))
         return None
 
-    async def Heartbeat(self, reports: read.Reports, caller: Caller) -> api.HeartbeatResponse:
+    def Heartbeat(self, request: api.HeartbeatRequest, caller: Caller) -> Awaitable[api.HeartbeatResponse]:
+        return self._heartbeat(read.heartbeat(request, caller, self.context), caller)
+
+    async def _heartbeat(self, reports: read.Reports, caller: Caller) -> api.HeartbeatResponse:
         answers: Sequence[LeaseAnswer] = await self.committer.submit(reports.command)
         response, workers = api.HeartbeatResponse(), set[str]()
         for token, answer in zip(reports.tokens, answers, strict=True):
@@ -120,11 +124,11 @@ class WorkerService(read.ReportReader, MsgStruct, frozen=True):
             self.active_workers.record(caller.owner, worker)
         return response
 
-    async def CompleteChunks(self, ends: read.Reports, caller: Caller) -> bytes:
-        return await self._end(ends, caller, api.CompleteChunksResponse)
+    def CompleteChunks(self, request: api.CompleteChunksRequest, caller: Caller) -> Awaitable[bytes]:
+        return self._end(read.completions(request, caller, self.context), caller, api.CompleteChunksResponse)
 
-    async def FailChunks(self, ends: read.Reports, caller: Caller) -> bytes:
-        return await self._end(ends, caller, api.FailChunksResponse)
+    def FailChunks(self, request: api.FailChunksRequest, caller: Caller) -> Awaitable[bytes]:
+        return self._end(read.failures(request, caller, self.context), caller, api.FailChunksResponse)
 
     async def _end(
         self, ends: read.Reports, caller: Caller, response: type[api.CompleteChunksResponse | api.FailChunksResponse]
@@ -140,7 +144,10 @@ class WorkerService(read.ReportReader, MsgStruct, frozen=True):
         results = response(results=_results(ends.tokens, answers)).SerializeToString()
         return await self._joined([results], claimed, lambda chunk: response(claimed=[chunk]))
 
-    async def ReleaseChunks(self, releases: read.Reports, _: Caller) -> api.ReleaseChunksResponse:
+    def ReleaseChunks(self, request: api.ReleaseChunksRequest, caller: Caller) -> Awaitable[api.ReleaseChunksResponse]:
+        return self._release(read.releases(request, caller, self.context))
+
+    async def _release(self, releases: read.Reports) -> api.ReleaseChunksResponse:
         answers = await self.committer.submit(releases.command)
         return api.ReleaseChunksResponse(results=_results(releases.tokens, answers))
 

@@ -119,8 +119,6 @@ class NoKeyCalls:
         async def refuse(_request: Any, _caller: Caller) -> Any:  # noqa: ANN401  of any method
             raise AuthDisabled
 
-        if name.startswith("read_"):
-            raise AttributeError(name)
         return refuse
 
 
