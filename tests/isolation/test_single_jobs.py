@@ -11,7 +11,7 @@ from jobledger_service.core.database.engines import OWNER_THREADS
 from jobledger_service.core.database.rows.reads import JobRead, Listing, View
 from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.job import job_key, owner_of
-from jobledger_service.core.read.job_reads import MAX_CHUNKS, MAX_SMALL_CHUNKS, SMALL
+from jobledger_service.core.read.job_reads import MAX_CHUNKS_AT_ONCE, MAX_SMALL_CHUNKS, SMALL
 from jobledger_service.core.read.queries import Queries
 from jobledger_service.core.sharing.loader import Loader
 from jobledger_service.core.sharing.readers import Readers
@@ -81,7 +81,7 @@ def test_a_read_of_single_jobs_has_few_chunks_and_leaves_large_jobs_out(ledger: 
     ledger.create("bystander", [1] * 5, BOB)
     keys = [job_key(ALICE, "large"), job_key(BOB, "bystander"), *(job_key(ALICE, f"small-{n}") for n in range(7))]
     read = ledger.reads.read_jobs(keys, View.FULL, SMALL)
-    assert sum(len(one.chunks) for one in read.jobs.values()) <= MAX_CHUNKS
+    assert sum(len(one.chunks) for one in read.jobs.values()) <= MAX_CHUNKS_AT_ONCE
     assert list(read.jobs) == [job_key(BOB, "bystander"), *(job_key(ALICE, f"small-{n}") for n in range(4))]
     assert read.unread == [job_key(ALICE, f"small-{n}") for n in range(4, 7)]
     assert set(ledger.reads.read_jobs(keys, View.BASIC, SMALL).jobs) == set(keys)
@@ -105,7 +105,7 @@ async def test_a_small_job_is_shown_once_to_equal_calls_that_wait_together(ledge
         shown.append(read.job_id)
         return len(read.chunks)
 
-    calls = (queries.job(ALICE, "small", show, View.FULL, same="equal") for _ in range(20))
+    calls = (queries.job(ALICE, "small", show, View.FULL, call_key="equal") for _ in range(20))
     others = (queries.job(ALICE, "small", show, View.FULL) for _ in range(3))
     assert await asyncio.gather(*calls, *others) == [3] * 23
     assert shown == ["small"] * 4

@@ -156,19 +156,19 @@ class Checks:
             return Micros(0)
         return Micros(value.seconds * MICROS_PER_SECOND + value.nanos // NANOS_PER_MICROSECOND)
 
-    def numbers(self, field: str, given: Sequence[int], known: Mapping[Any, Member]) -> list[Member]:
+    def numbers(self, field: str, sent: Sequence[int], known: Mapping[Any, Member]) -> list[Member]:
         """Return the values of an enumeration that a list has, which may name some again."""
-        self.count(field, len(given), MAX_NUMBERS)
-        for index, number in enumerate(given):
+        self.count(field, len(sent), MAX_NUMBERS)
+        for index, number in enumerate(sent):
             if number not in known:
-                self.one_of(f"{field}[{index}]", number, [one.name for one in known.values()])
-        return [known[number] for number in given if number in known]
+                self.one_of(f"{field}[{index}]", number, [member.name for member in known.values()])
+        return [known[number] for number in sent if number in known]
 
-    def member(self, field: str, given: int, known: Mapping[Any, Member], absent: Member) -> Member:
+    def member(self, field: str, number: int, known: Mapping[Any, Member], absent: Member) -> Member:
         """Return the value of an enumeration that a field has; `absent` is the meaning of UNSPECIFIED."""
-        if given and given not in known:
-            self.one_of(field, given, [one.name for one in known.values()])
-        return known.get(given, absent)
+        if number and number not in known:
+            self.one_of(field, number, [value.name for value in known.values()])
+        return known.get(number, absent)
 
     def span(self, request: Any, field: str, low: int, high: int, absent: Absent) -> int | Absent:  # noqa: ANN401  any with the field
         """Return a duration of a request, which must be within bounds, all in microseconds, or what absence means."""
@@ -240,6 +240,6 @@ class Checks:
             self.fault(field, f"value {shown(value)} must be a URI with a host or bucket and without spaces")
 
 
-def check_key_id(checks: Checks, given: str) -> None:
+def check_key_id(checks: Checks, key_id: str) -> None:
     """Check the form of a key_id."""
-    checks.form("key_id", given, KEY_ID, "the 12 hexadecimal digits of a key's id (never its token)")
+    checks.form("key_id", key_id, KEY_ID, "the 12 hexadecimal digits of a key's id (never its token)")

@@ -84,7 +84,7 @@ def read_finalizer_work(checks: Checks, request: api.CreateJobRequest, sizes: Se
 def read_inputs(checks: Checks, request: api.CreateJobRequest, sizes: Sequence[int]) -> Inputs:
     """Return the inputs of the job and its chunks."""
     max_bytes = limits.MAX_INPUT_BYTES
-    own = checks.struct("input", request.input, max_bytes) if request.HasField("input") else None
+    of_job = checks.struct("input", request.input, max_bytes) if request.HasField("input") else None
     of_chunks = {
         index: checks.struct(f"chunks[{index}].input", chunk.input, max_bytes)
         for index, chunk in enumerate(request.chunks)
@@ -95,4 +95,4 @@ def read_inputs(checks: Checks, request: api.CreateJobRequest, sizes: Sequence[i
     together = sum(map(len, of_chunks.values()))
     if together > MAX_JOB_INPUT_BYTES:
         checks.fault("chunks", f"must have at most {MAX_JOB_INPUT_BYTES} bytes of input together; got {together}")
-    return Inputs(own, of_chunks)
+    return Inputs(of_job, of_chunks)

@@ -225,7 +225,7 @@ class ProtoCodec:
         """Return what the terms of a stored event are made from; None when it cannot be read."""
         try:
             event = (whole := Message.FromString(message)).event
-            changes = [(convert.CHANGE_TYPES_BY_NUMBER[one.type], one.actor) for one in event.changes]
+            changes = [(convert.CHANGE_TYPES_BY_NUMBER[change.type], change.actor) for change in event.changes]
         except (DecodeError, KeyError) as error:
             self._unreadable.add("retention", f"the event at position {position}", error)
             return None
@@ -271,12 +271,12 @@ def _snapshot(read: JobRead, cursor: bytes) -> bytes:
     check_chunks(read.chunks, read.inputs)
     _, job = shown_job(replace(read, chunks=(), next_chunks="", outputs=NO_OUTPUTS))
     parts = [job]
-    left = MAX_MESSAGE_BYTES - len(head) - len(job)
+    remaining = MAX_MESSAGE_BYTES - len(head) - len(job)
     omitted = read.more_chunks and len(read.chunks) < CHUNKS_IN_VIEW
     for chunk in read.chunks:
         part = _snapshot_chunk(chunk, read.inputs.chunks.get(chunk.index), is_paused=read.paused)
-        left -= len(part)
-        if left < 0:
+        remaining -= len(part)
+        if remaining < 0:
             omitted = True
             break
         parts.append(part)
@@ -309,15 +309,15 @@ def _found(row: EventRow) -> dict[ArtifactsKey, bytes]:
 
 def _artifacts_of(delta: JobDelta, of_job: bytes, listed: Sequence[Chunk]) -> dict[ArtifactsKey, bytes]:
     """Return the artifacts that the message of an entry shows, and those that it changed."""
-    job, found = delta.job, {}
+    job, artifacts = delta.job, {}
     if job.artifacts_revision is not None:
-        found[ArtifactsKey(job.key, job.spec.uid_bytes, JOB_ITSELF, job.artifacts_revision)] = of_job
+        artifacts[ArtifactsKey(job.key, job.spec.uid_bytes, JOB_ITSELF, job.artifacts_revision)] = of_job
     changed = [chunk for chunk in delta.chunks.values() if chunk.artifacts_revision == job.revision]
     for chunk in chain(listed, changed):
         if chunk.artifacts_revision is not None:
             key = ArtifactsKey(job.key, job.spec.uid_bytes, chunk.index, chunk.artifacts_revision)
-            found[key] = convert.encoded_artifacts(chunk_pb2.Chunk(), chunk.artifacts)
-    return found
+            artifacts[key] = convert.encoded_artifacts(chunk_pb2.Chunk(), chunk.artifacts)
+    return artifacts
 
 
 def _parts_of(message: Message, artifacts: Mapping[ArtifactsKey, bytes]) -> tuple[list[bytes], list[bytes]]:

@@ -169,7 +169,7 @@ def fill_chunk(
 
 def stages(spec: JobSpec) -> list[job_pb2.Stage]:
     """Return a job's plan."""
-    return [stage(one) for one in spec.stages]
+    return [stage(planned) for planned in spec.stages]
 
 
 def _fill_artifacts(message: Any, values: Mapping[str, Artifact]) -> None:  # noqa: ANN401  a generated map

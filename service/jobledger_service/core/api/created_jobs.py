@@ -23,10 +23,14 @@ _BRIEF_MESSAGE: Final = 200
 def encoded_outcomes(outcomes: Iterable[tuple[bytes, bool] | Refusal]) -> bytes:
     """Return the reply with an encoded job, and whether it is new, or a refusal, for each job of the request."""
     parts, size = [], 0
-    for one in outcomes:
-        part = _refused(one, brief=False) if isinstance(one, Refusal) else _created(*one)
+    for outcome in outcomes:
+        part = _refused(outcome, brief=False) if isinstance(outcome, Refusal) else _created(*outcome)
         if size + len(part) > _FULL_BYTES:
-            part = _refused(one, brief=True) if isinstance(one, Refusal) else _created(_brief(one[0]), one[1])
+            part = (
+                _refused(outcome, brief=True)
+                if isinstance(outcome, Refusal)
+                else _created(_brief(outcome[0]), outcome[1])
+            )
         parts.append(field(_RESULTS, part))
         size += len(parts[-1])
     return b"".join(parts)

@@ -119,20 +119,20 @@ class EncodedJobs:
 
     def job(self, key: str, view: View) -> bytes | None:
         """Return a job as it is now, as field 1 of a reply, with its output; None when it is not kept."""
-        found = self._jobs.get(key).get(view)
-        return found.encoded if found is not None and found.begun >= self._pauses.last(owner_of(key)) else None
+        entry = self._jobs.get(key).get(view)
+        return entry.encoded if entry is not None and entry.begun >= self._pauses.last(owner_of(key)) else None
 
     def jobs(self, owner: str, keys: Sequence[str], view: View) -> bytes | None:
         """Return jobs of an owner as they all are now, joined; None when one is not kept, or they are large."""
-        parts = [one.encoded for _, one in self._current(owner, keys, view)]
+        parts = [entry.encoded for _, entry in self._current(owner, keys, view)]
         return b"".join(parts) if len(parts) == len(keys) and sum(map(len, parts)) <= MAX_JOINED_BYTES else None
 
     def reply(self, owner: str, request: bytes, view: View) -> bytes | None:
         """Return the reply to an encoded request for a list of an owner's jobs, none of which changed since."""
-        found = self._replies.get((owner, request)).get(view)
-        if found is None or found.begun < self._owners.last(owner):
+        entry = self._replies.get((owner, request)).get(view)
+        if entry is None or entry.begun < self._owners.last(owner):
             return None
-        return found.encoded if self._monotonic() - found.time <= MAX_REPLY_SECONDS else None
+        return entry.encoded if self._monotonic() - entry.time <= MAX_REPLY_SECONDS else None
 
     def reading(self, owner: str, view: View, *, with_outputs: bool, checked: bool) -> "Reading":
         """Return what a read of an owner's jobs that begins now uses and adds."""
@@ -145,16 +145,16 @@ class EncodedJobs:
         if self._position < position:
             return {}
         return {
-            key: one.encoded
-            for key, one in self._current(owner, keys, view)
-            if one.position <= position and (with_outputs or not one.has_output)
+            key: entry.encoded
+            for key, entry in self._current(owner, keys, view)
+            if entry.position <= position and (with_outputs or not entry.has_output)
         }
 
     def _current(self, owner: str, keys: Sequence[str], view: View) -> list[tuple[str, _Entry]]:
         """Return the entries of those jobs that may be in lists."""
         oldest, get = self._pauses.last(owner), self._jobs.get
-        found = [(key, get(key).get(view)) for key in keys]
-        return [(key, one) for key, one in found if one is not None and one.checked and one.begun >= oldest]
+        entries = [(key, get(key).get(view)) for key in keys]
+        return [(key, entry) for key, entry in entries if entry is not None and entry.checked and entry.begun >= oldest]
 
     def add_job(self, key: str, view: View, entry: _Entry) -> None:
         """Keep a job unless it changed since the read began."""
@@ -205,14 +205,14 @@ class _Reading(Reading):
 
     def add(self, encoded: Sequence[tuple[JobRead, bytes]], position: int) -> None:
         """Keep jobs that were read, but for those with a place in a queue, which changes with other jobs."""
-        some = [
+        entries = [
             (read.key, _Entry(part, self.begun, position, self._checked, read.outputs != NO_OUTPUTS))
             for read, part in encoded
             if read.place is None and (self._with_outputs or not read.output_bytes)
         ]
-        if some:
-            self._loop.call_soon_threadsafe(self._add, some)
+        if entries:
+            self._loop.call_soon_threadsafe(self._add, entries)
 
-    def _add(self, some: Sequence[tuple[str, _Entry]]) -> None:
-        for key, entry in some:
+    def _add(self, entries: Sequence[tuple[str, _Entry]]) -> None:
+        for key, entry in entries:
             self._jobs.add_job(key, self._view, entry)

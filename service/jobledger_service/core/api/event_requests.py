@@ -49,25 +49,23 @@ class EventKeeper(MsgStruct, frozen=True):
 
 def events_wanted(request: api.ListEventsRequest, caller: Caller) -> tuple[EventsWanted, EventKeeper | None]:
     """Return the query of ListEvents; raises RoleMissing."""
-    given = request.filter
+    sent = request.filter
     with Checks() as checks:
-        checks.count("filter.actors", len(given.actors), 20)
-        for index, actor in enumerate(given.actors):
+        checks.count("filter.actors", len(sent.actors), 20)
+        for index, actor in enumerate(sent.actors):
             checks.at_most(f"filter.actors[{index}]", actor, 256, min_length=1)
-        checks.kinds("filter.kinds", given.kinds)
-        changes = (
-            frozenset(checks.numbers("filter.change_types", given.change_types, CHANGE_TYPES_BY_NUMBER)) or INDEXED
-        )
+        checks.kinds("filter.kinds", sent.kinds)
+        changes = frozenset(checks.numbers("filter.change_types", sent.change_types, CHANGE_TYPES_BY_NUMBER)) or INDEXED
         owner = owner_of(checks, request, caller)
-        span = time_range(checks, "filter.commit_time", given.commit_time)
-        terms = math.prod(max(1, len(set(some))) for some in (given.actors, given.kinds, changes))
+        span = time_range(checks, "filter.commit_time", sent.commit_time)
+        terms = math.prod(max(1, len(set(values))) for values in (sent.actors, sent.kinds, changes))
         if terms > MAX_TERMS:
             checks.fault(
                 "filter", f"actors times kinds times change_types must be at most {MAX_TERMS:,}; got {terms:,}"
             )
-    keeper = EventKeeper(tuple(sorted(set(given.actors))), changes, tuple(sorted(set(given.kinds))))
+    keeper = EventKeeper(tuple(sorted(set(sent.actors))), changes, tuple(sorted(set(sent.kinds))))
     return EventsWanted(
-        owner=None if given.all_owners else owner,
+        owner=None if sent.all_owners else owner,
         newest_first=not request.oldest_first,
         commit_time=span,
         changes=changes,
@@ -77,7 +75,7 @@ def events_wanted(request: api.ListEventsRequest, caller: Caller) -> tuple[Event
 
 
 WatchRequest = api.WatchJobRequest | api.WatchJobsRequest
-_MODES: Final = {api.WatchMode.Value(f"WATCH_MODE_{one.name}"): one for one in Mode}
+_MODES: Final = {api.WatchMode.Value(f"WATCH_MODE_{mode.name}"): mode for mode in Mode}
 
 
 def watch_options(request: WatchRequest) -> WatchOptions:
@@ -94,8 +92,8 @@ def watch_options(request: WatchRequest) -> WatchOptions:
     return WatchOptions(mode, _in_status(request.view), changes, from_now, batches)
 
 
-def _in_status(given: int) -> bool:
+def _in_status(number: int) -> bool:
     """Return whether a watch is in view STATUS."""
-    if given not in (job_pb2.JOB_VIEW_UNSPECIFIED, job_pb2.JOB_VIEW_STATUS):
-        raise InvalidField(("view", must_be_one_of(given, ("UNSPECIFIED", "STATUS"))))
-    return given == job_pb2.JOB_VIEW_STATUS
+    if number not in (job_pb2.JOB_VIEW_UNSPECIFIED, job_pb2.JOB_VIEW_STATUS):
+        raise InvalidField(("view", must_be_one_of(number, ("UNSPECIFIED", "STATUS"))))
+    return number == job_pb2.JOB_VIEW_STATUS

@@ -28,7 +28,7 @@ from .owners import owner_of
 
 MAX_BATCH_JOBS: Final = 500
 _DEFAULT: Final = RetryPolicy()
-_FAILURE_POLICIES: Final = {job_pb2.FailurePolicy.Value(f"FAILURE_POLICY_{one}"): one for one in FailurePolicy}
+_FAILURE_POLICIES: Final = {job_pb2.FailurePolicy.Value(f"FAILURE_POLICY_{policy}"): policy for policy in FailurePolicy}
 
 
 NewId = Callable[[], str]
@@ -73,14 +73,14 @@ def create_jobs(
         chunks = sum(map(chunk_count, request.requests))
         if chunks > limits.MAX_CHUNKS:
             checks.fault("requests", f"must have at most {limits.MAX_CHUNKS} chunks together; got {chunks}")
-    found: list[commands.CreateJob | InvalidField] = []
-    for one in request.requests:
-        one.validate_only |= request.validate_only
+    creations: list[commands.CreateJob | InvalidField] = []
+    for job in request.requests:
+        job.validate_only |= request.validate_only
         try:
-            found.append(create_job(one, caller, new_id, traceparent))
+            creations.append(create_job(job, caller, new_id, traceparent))
         except InvalidField as error:
-            found.append(error.with_traceback(None))
-    return found
+            creations.append(error.with_traceback(None))
+    return creations
 
 
 def new_job(
@@ -174,31 +174,31 @@ def read_priority(checks: Checks, request: Any) -> int:  # noqa: ANN401  several
     return int(request.priority)
 
 
-def _retry_policy(checks: Checks, given: chunk_pb2.RetryPolicy) -> RetryPolicy:
-    own, field = _DEFAULT, "retry_policy"
-    attempts = given.max_attempts if given.HasField("max_attempts") else own.max_attempts
+def _retry_policy(checks: Checks, sent: chunk_pb2.RetryPolicy) -> RetryPolicy:
+    default, field = _DEFAULT, "retry_policy"
+    attempts = sent.max_attempts if sent.HasField("max_attempts") else default.max_attempts
     checks.within(f"{field}.max_attempts", attempts, 1, 100)
-    multiplier = given.multiplier if given.HasField("multiplier") else own.multiplier
+    multiplier = sent.multiplier if sent.HasField("multiplier") else default.multiplier
     checks.within(f"{field}.multiplier", multiplier, 1, 10)
-    jitter = given.jitter if given.HasField("jitter") else own.jitter
+    jitter = sent.jitter if sent.HasField("jitter") else default.jitter
     checks.within(f"{field}.jitter", jitter, 0, 1)
-    initial = checks.span(given, f"{field}.initial_backoff", 0, DAY, own.initial_backoff)
-    ceiling = checks.span(given, f"{field}.max_backoff", initial, DAY, own.max_backoff)
+    initial = checks.span(sent, f"{field}.initial_backoff", 0, DAY, default.initial_backoff)
+    ceiling = checks.span(sent, f"{field}.max_backoff", initial, DAY, default.max_backoff)
     return RetryPolicy(attempts, initial, multiplier, max(ceiling, initial), jitter)
 
 
-def _stages(checks: Checks, given: Sequence[job_pb2.Stage]) -> tuple[Stage, ...]:
-    checks.count("stages", len(given), limits.MAX_STAGES)
-    found: dict[str, Stage] = {}
-    for index, stage in enumerate(given):
+def _stages(checks: Checks, sent: Sequence[job_pb2.Stage]) -> tuple[Stage, ...]:
+    checks.count("stages", len(sent), limits.MAX_STAGES)
+    stages: dict[str, Stage] = {}
+    for index, stage in enumerate(sent):
         checks.at_most(f"stages[{index}].name", stage.name, 128, min_length=1)
-        if stage.name in found:
+        if stage.name in stages:
             checks.fault(f"stages[{index}].name", f"value {stage.name!r} must be unique in the plan")
         weight = stage.weight if stage.HasField("weight") else 1.0
         if not 0 < weight <= 1_000_000:  # noqa: PLR2004  the contract's bound
             checks.fault(f"stages[{index}].weight", f"value {weight:g} must be above 0 and at most 1000000")
-        found[stage.name] = Stage(stage.name, weight)
-    return tuple(found.values())
+        stages[stage.name] = Stage(stage.name, weight)
+    return tuple(stages.values())
 
 
 def cancel_job(request: api.CancelJobRequest, caller: Caller) -> commands.CancelJob:
@@ -252,8 +252,8 @@ def job_update(checks: Checks, request: Any) -> JobUpdate:  # noqa: ANN401  of o
     """Return how a request changes jobs."""
     paths = request.update_mask.paths
     checks.count("update_mask", len(paths), MAX_PATHS, min_count=1)
-    named = {one.removeprefix(_LABEL_PATH) for one in paths if one.startswith(_LABEL_PATH)}
-    fields = frozenset(one for one in paths[:MAX_PATHS] if not one.startswith(_LABEL_PATH))
+    named = {path.removeprefix(_LABEL_PATH) for path in paths if path.startswith(_LABEL_PATH)}
+    fields = frozenset(path for path in paths[:MAX_PATHS] if not path.startswith(_LABEL_PATH))
     for name in sorted(fields.difference(UPDATABLE)):
         checks.one_of("update_mask", shown(name), (*UPDATABLE, "labels.NAME"))
     for name in sorted(named):
@@ -266,15 +266,15 @@ def job_update(checks: Checks, request: Any) -> JobUpdate:  # noqa: ANN401  of o
     checks.at_most("display_name", request.display_name, 1_024)
     checks.reason(request.reason)
     schedule, expire = _times(checks, request)
-    given = labels(checks, "labels", request.labels)
+    new_labels = labels(checks, "labels", request.labels)
     return JobUpdate(
         fields=fields,
         priority=read_priority(checks, request),
         display_name=request.display_name,
-        labels=given,
+        labels=new_labels,
         schedule_time=schedule,
         expire_time=expire,
-        label_changes={name: given.get(name) for name in named},
+        label_changes={name: new_labels.get(name) for name in named},
     )
 
 

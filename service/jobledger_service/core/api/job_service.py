@@ -87,7 +87,7 @@ class JobService(MsgStruct, frozen=True):
         job_id = read.job_id(request)
         reading = self._reading(owner, view, checked=False)
         show = partial(self._encoded_job, job_id, reading, status_field if view is View.STATUS else job_field)
-        return await self.queries.show_job(key, show, view, same="GetJob")
+        return await self.queries.show_job(key, show, view, call_key="GetJob")
 
     def _reading(self, owner: str, view: View, *, with_outputs: bool = True, checked: bool = True) -> Reading:
         # of chunks nobody knows, without reading them, whether they have outputs
@@ -121,15 +121,18 @@ class JobService(MsgStruct, frozen=True):
             return kept
         reading = self._reading(owner, view)
         show = partial(self._encoded_batch, keys, reading, _encoder(view))
-        same = "BatchGetJobs", _content(request)
-        return await self.queries.jobs(owner, job_ids, show, view, same=same, known=reading.known)
+        call_key = "BatchGetJobs", _content(request)
+        return await self.queries.jobs(owner, job_ids, show, view, call_key=call_key, known=reading.known)
 
     def _encoded_batch(
-        self, keys: Sequence[str], reading: Reading, encode: Callable[[JobRead], bytes], found: JobsRead
+        self, keys: Sequence[str], reading: Reading, encode: Callable[[JobRead], bytes], jobs_read: JobsRead
     ) -> bytes:
-        jobs = {**found.known, **self._parts(reading, encode, found.jobs.values(), found.position, "BatchGetJobs")}
-        bad = [key for key in keys if key in found.unreadable or (key in found.jobs and key not in jobs)]
-        unread, absent = {*found.unread}, {*keys} - found.jobs.keys() - jobs.keys()
+        jobs = {
+            **jobs_read.known,
+            **self._parts(reading, encode, jobs_read.jobs.values(), jobs_read.position, "BatchGetJobs"),
+        }
+        bad = [key for key in keys if key in jobs_read.unreadable or (key in jobs_read.jobs and key not in jobs)]
+        unread, absent = {*jobs_read.unread}, {*keys} - jobs_read.jobs.keys() - jobs.keys()
         rest = api.BatchGetJobsResponse(
             unreadable_job_ids=map(job_id_of, bad),
             missing_job_ids=[job_id_of(key) for key in keys if key in absent.difference(bad, unread)],
@@ -150,7 +153,7 @@ class JobService(MsgStruct, frozen=True):
         def encoded(read: JobRead) -> tuple[JobRead, bytes]:
             return read, encode(read)
 
-        shown, _ = encode_each(((one.job_id, one) for one in jobs), encoded, self.unreadable, method)
+        shown, _ = encode_each(((job.job_id, job) for job in jobs), encoded, self.unreadable, method)
         reading.add(shown, position)
         return {read.key: part for read, part in shown}
 
@@ -162,8 +165,8 @@ class JobService(MsgStruct, frozen=True):
             return kept
         reading = self._reading(owner, listing.view, with_outputs=False)
         show = partial(self._encoded_page, reading, _encoder(listing.view))
-        same = "ListJobs", content
-        reply = await self.queries.list_jobs(listing, request.page_token, show, same=same, known=reading.known)
+        call_key = "ListJobs", content
+        reply = await self.queries.list_jobs(listing, request.page_token, show, call_key=call_key, known=reading.known)
         if self.encoded is not None:
             self.encoded.add_reply(owner, content, listing.view, reply, reading.begun)
         return reply
@@ -172,7 +175,7 @@ class JobService(MsgStruct, frozen=True):
         read = page.read
         jobs = self._parts(reading, encode, page.jobs, read.position, "ListJobs")
         shown = [part for key in read.keys if (part := read.known.get(key) or jobs.get(key))]
-        unshown = [one.key for one in page.jobs if one.key not in jobs]
+        unshown = [job.key for job in page.jobs if job.key not in jobs]
         rest = api.ListJobsResponse(
             next_page_token=page.next_page_token,
             total_size=page.total,
@@ -209,8 +212,8 @@ class JobService(MsgStruct, frozen=True):
         return b"".join((*chunks, rest.SerializeToString()))
 
     async def ListAttempts(self, request: api.ListAttemptsRequest, caller: Caller) -> bytes:
-        wanted = lists.attempts(request, caller)
-        return await self.queries.list_attempts(wanted, request.page_token, _encoded_attempts)
+        query = lists.attempts(request, caller)
+        return await self.queries.list_attempts(query, request.page_token, _encoded_attempts)
 
     async def ListJobEvents(self, request: api.ListJobEventsRequest, caller: Caller) -> bytes:
         owner = read_owner(request, caller)
@@ -223,9 +226,9 @@ class JobService(MsgStruct, frozen=True):
 
     async def ListEvents(self, request: api.ListEventsRequest, caller: Caller) -> bytes:
         limit = lists.checked_page_size(request.page_size, default=100, max_size=500)
-        wanted, keeps = events_wanted(request, caller)
+        query, keeps = events_wanted(request, caller)
         show = partial(self._encoded_events, "ListEvents")
-        return await self.queries.list_events(caller.owner, wanted, keeps, limit, request.page_token, show)
+        return await self.queries.list_events(caller.owner, query, keeps, limit, request.page_token, show)
 
     def _encoded_events(self, method: str, page: EventPage) -> bytes:
         named = ((row.position, row) for row in page.rows)

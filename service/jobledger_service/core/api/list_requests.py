@@ -24,14 +24,14 @@ from .owners import owner_of
 _VIEWS: Final = {job_pb2.JobView.Value(f"JOB_VIEW_{view}"): view for view in View}
 
 
-def view(given: int, *, absent: View) -> View:
+def view(number: int, *, absent: View) -> View:
     """Return the view of a request; `absent` is the meaning of UNSPECIFIED."""
-    if given == job_pb2.JOB_VIEW_UNSPECIFIED:
+    if number == job_pb2.JOB_VIEW_UNSPECIFIED:
         return absent
-    found = _VIEWS.get(cast("job_pb2.JobView.ValueType", given))
-    if found is None:
-        raise InvalidField(("view", must_be_one_of(given, View)))
-    return found
+    known = _VIEWS.get(cast("job_pb2.JobView.ValueType", number))
+    if known is None:
+        raise InvalidField(("view", must_be_one_of(number, View)))
+    return known
 
 
 _ORDERS: Final = {
@@ -69,25 +69,25 @@ def _listing(content: bytes, caller: Caller) -> Listing:
 def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
     """Return the query of ListJobs."""
     with Checks() as checks:
-        wanted = filter_of(checks, request, caller)
+        job_filter = filter_of(checks, request, caller)
         limit = page_size(checks, request.page_size, default=20, max_size=500)
         order = _ORDERS.get(request.order)
         if order is None:
             checks.one_of("order", request.order, Order.__members__)
     shown = view(request.view, absent=View.BASIC)
-    return Listing(wanted, order or Order.CREATE_TIME, request.ascending, limit=limit, view=shown)
+    return Listing(job_filter, order or Order.CREATE_TIME, request.ascending, limit=limit, view=shown)
 
 
-def page_size(checks: Checks, given: int, *, default: int, max_size: int) -> int:
+def page_size(checks: Checks, size: int, *, default: int, max_size: int) -> int:
     """Return the page size; a larger one than the maximum is the maximum."""
-    checks.at_least("page_size", given, 0)
-    return min(given, max_size) or default
+    checks.at_least("page_size", size, 0)
+    return min(size, max_size) or default
 
 
-def checked_page_size(given: int, *, default: int, max_size: int) -> int:
+def checked_page_size(size: int, *, default: int, max_size: int) -> int:
     """Return the page size of a request without other checks."""
     with Checks() as checks:
-        return page_size(checks, given, default=default, max_size=max_size)
+        return page_size(checks, size, default=default, max_size=max_size)
 
 
 def job_filter(request: api.WatchJobsRequest, caller: Caller) -> JobFilter:
@@ -98,50 +98,50 @@ def job_filter(request: api.WatchJobsRequest, caller: Caller) -> JobFilter:
 
 def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noqa: ANN401  any with a filter
     """Return the filter of a request; raises RoleMissing for an owner whom the caller may not name."""
-    given: filter_pb2.JobFilter = request.filter
+    sent: filter_pb2.JobFilter = request.filter
     method = request.DESCRIPTOR.name.removesuffix("Request")
-    checks.kinds("filter.kinds", given.kinds)
-    low, high = _priorities(checks, given)
-    checks.at_most("filter.search", given.search, MAX_SEARCH)
-    searched = words(given.search[:MAX_SEARCH])
+    checks.kinds("filter.kinds", sent.kinds)
+    low, high = _priorities(checks, sent)
+    checks.at_most("filter.search", sent.search, MAX_SEARCH)
+    searched = words(sent.search[:MAX_SEARCH])
     checks.count("filter.search", len(searched), MAX_SEARCH_WORDS)
-    if given.search and not searched:
-        checks.fault("filter.search", f"value {shown(given.search)} must contain a letter or a digit")
-    checks.job_ids("filter.job_ids", given.job_ids, limits.MAX_FILTER_JOB_IDS)
-    checks.unique_key("filter.unique_key", given.unique_key)
-    checks.at_most("filter.error_code", given.error_code, 128)
-    checks.at_most("filter.task_id", given.task_id, limits.MAX_TASK_ID)
-    if given.task_id and method in _WITHOUT_TASKS:
+    if sent.search and not searched:
+        checks.fault("filter.search", f"value {shown(sent.search)} must contain a letter or a digit")
+    checks.job_ids("filter.job_ids", sent.job_ids, limits.MAX_FILTER_JOB_IDS)
+    checks.unique_key("filter.unique_key", sent.unique_key)
+    checks.at_most("filter.error_code", sent.error_code, 128)
+    checks.at_most("filter.task_id", sent.task_id, limits.MAX_TASK_ID)
+    if sent.task_id and method in _WITHOUT_TASKS:
         checks.fault("filter.task_id", f"must be empty in {method}; find the jobs with ListJobs")
     owner = owner_of(checks, request, caller)
-    if given.all_owners and method != "WatchJobs":
+    if sent.all_owners and method != "WatchJobs":
         checks.fault("filter.all_owners", f"must be false in {method}; name an owner")
     return JobFilter(
         owner=owner,
-        states=frozenset(checks.numbers("filter.states", given.states, JOB_STATES_BY_NUMBER)),
-        kinds=frozenset(given.kinds),
+        states=frozenset(checks.numbers("filter.states", sent.states, JOB_STATES_BY_NUMBER)),
+        kinds=frozenset(sent.kinds),
         min_priority=low,
         max_priority=high,
-        create_time=time_range(checks, "filter.create_time", given.create_time),
-        update_time=time_range(checks, "filter.update_time", given.update_time),
-        end_time=time_range(checks, "filter.end_time", given.end_time),
-        labels=labels(checks, "filter.labels", given.labels),
+        create_time=time_range(checks, "filter.create_time", sent.create_time),
+        update_time=time_range(checks, "filter.update_time", sent.update_time),
+        end_time=time_range(checks, "filter.end_time", sent.end_time),
+        labels=labels(checks, "filter.labels", sent.labels),
         search=searched,
-        include_service_jobs=given.include_service_jobs,
-        task_id=given.task_id,
-        job_ids=frozenset(given.job_ids),
-        all_owners=given.all_owners,
-        unique_key=given.unique_key,
-        error_code=given.error_code,
-        start_time=time_range(checks, "filter.start_time", given.start_time),
-        schedule_time=time_range(checks, "filter.schedule_time", given.schedule_time),
-        label_conditions=_label_conditions(checks, given.label_conditions),
+        include_service_jobs=sent.include_service_jobs,
+        task_id=sent.task_id,
+        job_ids=frozenset(sent.job_ids),
+        all_owners=sent.all_owners,
+        unique_key=sent.unique_key,
+        error_code=sent.error_code,
+        start_time=time_range(checks, "filter.start_time", sent.start_time),
+        schedule_time=time_range(checks, "filter.schedule_time", sent.schedule_time),
+        label_conditions=_label_conditions(checks, sent.label_conditions),
     )
 
 
-def _priorities(checks: Checks, given: filter_pb2.JobFilter) -> tuple[int, int]:
-    low = given.min_priority if given.HasField("min_priority") else limits.MIN_PRIORITY
-    high = given.max_priority if given.HasField("max_priority") else limits.MAX_PRIORITY
+def _priorities(checks: Checks, sent: filter_pb2.JobFilter) -> tuple[int, int]:
+    low = sent.min_priority if sent.HasField("min_priority") else limits.MIN_PRIORITY
+    high = sent.max_priority if sent.HasField("max_priority") else limits.MAX_PRIORITY
     checks.within("filter.min_priority", low, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
     checks.within("filter.max_priority", high, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
     if limits.MIN_PRIORITY <= high < low <= limits.MAX_PRIORITY:
@@ -149,21 +149,21 @@ def _priorities(checks: Checks, given: filter_pb2.JobFilter) -> tuple[int, int]:
     return low, high
 
 
-def _label_conditions(checks: Checks, given: Sequence[filter_pb2.LabelCondition]) -> tuple[LabelCondition, ...]:
+def _label_conditions(checks: Checks, sent: Sequence[filter_pb2.LabelCondition]) -> tuple[LabelCondition, ...]:
     field = "filter.label_conditions"
-    checks.count(field, len(given), MAX_LABEL_CONDITIONS)
-    checks.count(f"{field}.values", sum(len(one.values) for one in given), MAX_LABEL_VALUES)
-    for index, one in enumerate(given):
+    checks.count(field, len(sent), MAX_LABEL_CONDITIONS)
+    checks.count(f"{field}.values", sum(len(condition.values) for condition in sent), MAX_LABEL_VALUES)
+    for index, condition in enumerate(sent):
         place = f"{field}[{index}]"
-        checks.form(f"{place}.name", one.name, LABEL, LABEL_FORM)
-        if one.operator not in _VALUES_OF:
-            checks.one_of(f"{place}.operator", one.operator, ("EQ", "IN", "EXISTS"))
+        checks.form(f"{place}.name", condition.name, LABEL, LABEL_FORM)
+        if condition.operator not in _VALUES_OF:
+            checks.one_of(f"{place}.operator", condition.operator, ("EQ", "IN", "EXISTS"))
             continue
-        low, high = _VALUES_OF[one.operator]
-        checks.count(f"{place}.values", len(one.values), high, low)
-        for value in one.values:
+        low, high = _VALUES_OF[condition.operator]
+        checks.count(f"{place}.values", len(condition.values), high, low)
+        for value in condition.values:
             checks.at_most(f"{place}.values", value, 255)
-    return tuple(LabelCondition(one.name, tuple(sorted(set(one.values)))) for one in given)
+    return tuple(LabelCondition(condition.name, tuple(sorted(set(condition.values)))) for condition in sent)
 
 
 def attempts(request: api.ListAttemptsRequest, caller: Caller) -> AttemptsWanted:
@@ -194,12 +194,12 @@ def time_range(checks: Checks, field: str, span: filter_pb2.TimeRange) -> TimeRa
     return TimeRange(start, end) if (start, end) != (None, None) else ANY_TIME
 
 
-def labels(checks: Checks, field: str, given: Any) -> dict[str, str]:  # noqa: ANN401  a generated map
+def labels(checks: Checks, field: str, sent: Any) -> dict[str, str]:  # noqa: ANN401  a generated map
     """Return checked labels."""
-    checks.count(field, len(given), limits.MAX_LABELS)
-    found = dict(given)
-    for name, value in found.items():
+    checks.count(field, len(sent), limits.MAX_LABELS)
+    checked = dict(sent)
+    for name, value in checked.items():
         place = f'{field}["{name}"]'
         checks.form(place, name, LABEL, LABEL_FORM)
         checks.at_most(place, value, 255)
-    return found
+    return checked

@@ -31,13 +31,13 @@ def _micros(time: Timestamp | Duration) -> int:
 _SIMPLE: Final = {"Timestamp_of": _micros, "Duration_of": _micros, "Struct_of": Struct.SerializeToString}
 
 
-def _alike(type_: type[V], message: Any, **given: str) -> Callable[[Any], V]:  # noqa: ANN401  any of the contract
+def _alike(type_: type[V], message: Any, **paths: str) -> Callable[[Any], V]:  # noqa: ANN401  any of the contract
     """Return the function from a message to a value whose fields have the same names, but for some that are given."""
-    fields = [Field(one.name, Kept.COMPUTED) for one in fields_of(type_)]
-    return value_maker(type_, fields, message.DESCRIPTOR, _SIMPLE, given)
+    fields = [Field(field.name, Kept.COMPUTED) for field in fields_of(type_)]
+    return value_maker(type_, fields, message.DESCRIPTOR, _SIMPLE, paths)
 
 
-READERS: Final = {
+FROM_MESSAGES: Final = {
     **_SIMPLE,
     "Artifact_of": _alike(Artifact, chunk_pb2.Artifact),
     "RetryPolicy_of": _alike(RetryPolicy, chunk_pb2.RetryPolicy),

@@ -30,10 +30,10 @@ class ShownQuotas:
     def page(self, after: tuple[str, ...] | None, limit: int) -> tuple[list[api.Quota], tuple[str] | None]:
         """Return at most `limit` quotas that were set after an owner, and the last of them if there are more."""
         with self._database.read() as connection:
-            found = self._rows.page(connection, after[0] if after else "", limit + 1)
-            page = found[:limit]
+            quotas = self._rows.page(connection, after[0] if after else "", limit + 1)
+            page = quotas[:limit]
             held = self._rows.jobs_held(connection, [quota.owner for quota in page]) if page else {}
-        return [self._shown(quota, held[quota.owner]) for quota in page], last_place(found, limit, "owner")
+        return [self._shown(quota, held[quota.owner]) for quota in page], last_place(quotas, limit, "owner")
 
     def _shown(self, quota: Quota, held: JobsHeld) -> api.Quota:
         names, in_force = Bounds.__struct_fields__, quota.bounds.or_(self.defaults)

@@ -98,12 +98,12 @@ def _claim_chunks(
 
 def _served(checks: Checks, request: api.ClaimChunksRequest, caller: Caller, path: str) -> Owners | None:
     """Return the owners whose chunks a claim is for, None for the caller's own alone."""
-    served, own = served_by(caller), Owners(frozenset({caller.owner}))
+    served, callers_own = served_by(caller), Owners(frozenset({caller.owner}))
     checks.count(f"{path}owners", len(request.owners), limits.MAX_OWNERS)
     for index, owner in enumerate(request.owners):
         field = f"{path}owners[{index}]"
         checks.owner(field, owner)
-        if owner not in (served or own):
+        if owner not in (served or callers_own):
             checks.fault(field, f"value {shown(owner)} must be an owner that the key serves")
     return Owners(frozenset(request.owners)) if served and request.owners else served
 
@@ -206,10 +206,10 @@ def _passed(checks: Checks, field: str, sent: api.ProgressReport) -> tuple[tuple
     if not sent.HasField("stage"):
         checks.fault(f"{field}.stage", "is required with passed_stages")
     passed = []
-    for index, one in enumerate(sent.passed_stages):
+    for index, passed_stage in enumerate(sent.passed_stages):
         path = f"{field}.passed_stages[{index}]"
-        checks.at_most(f"{path}.stage", one.stage, 128, min_length=1)
-        passed.append((one.stage, _duration(checks, path, "duration", one) or 0))
+        checks.at_most(f"{path}.stage", passed_stage.stage, 128, min_length=1)
+        passed.append((passed_stage.stage, _duration(checks, path, "duration", passed_stage) or 0))
     return tuple(passed)
 
 
@@ -219,33 +219,37 @@ def _duration(checks: Checks, path: str, name: str, message: Message) -> int | N
     return checks.micros(f"{path}.{name}", getattr(message, name), 0, MAX_DELAY)
 
 
-def artifacts_of(checks: Checks, field: str, given: Mapping[str, chunk_pb2.Artifact], now: Micros) -> Artifacts:
+def artifacts_of(checks: Checks, field: str, sent: Mapping[str, chunk_pb2.Artifact], now: Micros) -> Artifacts:
     """Return checked artifacts."""
-    if not given:
+    if not sent:
         return NO_ARTIFACTS
-    return {name: _artifact(checks, f'{field}["{name}"]', name, one, now) for name, one in given.items()}
+    return {name: _artifact(checks, f'{field}["{name}"]', name, artifact, now) for name, artifact in sent.items()}
 
 
-def _artifact(checks: Checks, field: str, name: str, given: chunk_pb2.Artifact, now: Micros) -> Artifact:
+def _artifact(checks: Checks, field: str, name: str, sent: chunk_pb2.Artifact, now: Micros) -> Artifact:
     checks.at_most(field, name, 128, min_length=1)
-    checks.uri(f"{field}.uri", given.uri)
-    checks.at_most(f"{field}.content_type", given.content_type, 255)
-    checks.within(f"{field}.size_bytes", given.size_bytes, 0, limits.MAX_SIZE_BYTES)
+    checks.uri(f"{field}.uri", sent.uri)
+    checks.at_most(f"{field}.content_type", sent.content_type, 255)
+    checks.within(f"{field}.size_bytes", sent.size_bytes, 0, limits.MAX_SIZE_BYTES)
     return Artifact(
-        uri=given.uri,
-        content_type=given.content_type,
-        size_bytes=given.size_bytes if given.HasField("size_bytes") else None,
-        metadata=checks.struct(f"{field}.metadata", given.metadata, MAX_METADATA_BYTES)
-        if given.HasField("metadata")
+        uri=sent.uri,
+        content_type=sent.content_type,
+        size_bytes=sent.size_bytes if sent.HasField("size_bytes") else None,
+        metadata=checks.struct(f"{field}.metadata", sent.metadata, MAX_METADATA_BYTES)
+        if sent.HasField("metadata")
         else None,
         create_time=now,
     )
 
 
-def _results(checks: Checks, field: str, one: api.ChunkCompletion) -> Results:
-    if one.result_uri:
-        checks.uri(f"{field}.result_uri", one.result_uri)
-    return Results(one.result_uri, output_of(checks, field, one, "output"), output_of(checks, field, one, "job_output"))
+def _results(checks: Checks, field: str, completion: api.ChunkCompletion) -> Results:
+    if completion.result_uri:
+        checks.uri(f"{field}.result_uri", completion.result_uri)
+    return Results(
+        completion.result_uri,
+        output_of(checks, field, completion, "output"),
+        output_of(checks, field, completion, "job_output"),
+    )
 
 
 def output_of(checks: Checks, path: str, message: Message, name: str = "output") -> bytes | None:
@@ -284,8 +288,8 @@ def heartbeat(request: api.HeartbeatRequest, caller: Caller, context: RequestCon
 def completions(request: api.CompleteChunksRequest, caller: Caller, context: RequestContext) -> Reports:
     """Return the command of CompleteChunks."""
 
-    def results(checks: Checks, field: str, one: api.ChunkCompletion) -> tuple[Results]:
-        return (_results(checks, field, one),)
+    def results(checks: Checks, field: str, completion: api.ChunkCompletion) -> tuple[Results]:
+        return (_results(checks, field, completion),)
 
     return _ends(commands.CompleteChunks, "completions", request, caller, context, results)
 
@@ -293,13 +297,13 @@ def completions(request: api.CompleteChunksRequest, caller: Caller, context: Req
 def failures(request: api.FailChunksRequest, caller: Caller, context: RequestContext) -> Reports:
     """Return the command of FailChunks."""
 
-    def failure(checks: Checks, field: str, one: api.ChunkFailure) -> tuple[Failure, str]:
-        checks.at_most(f"{field}.error.code", one.error.code, 128, min_length=1)
-        checks.at_most(f"{field}.error.message", one.error.message, 4_096)
-        checks.at_most(f"{field}.error.stage", one.error.stage, 128)
-        error = WorkError(one.error.code, one.error.message, one.error.stage)
-        delay = _duration(checks, field, "retry_delay", one)
-        return Failure(error, context.sample_jitter(), one.not_retryable, delay), field
+    def failure(checks: Checks, field: str, sent: api.ChunkFailure) -> tuple[Failure, str]:
+        checks.at_most(f"{field}.error.code", sent.error.code, 128, min_length=1)
+        checks.at_most(f"{field}.error.message", sent.error.message, 4_096)
+        checks.at_most(f"{field}.error.stage", sent.error.stage, 128)
+        error = WorkError(sent.error.code, sent.error.message, sent.error.stage)
+        delay = _duration(checks, field, "retry_delay", sent)
+        return Failure(error, context.sample_jitter(), sent.not_retryable, delay), field
 
     return _ends(commands.FailChunks, "failures", request, caller, context, failure)
 
@@ -307,9 +311,9 @@ def failures(request: api.FailChunksRequest, caller: Caller, context: RequestCon
 def releases(request: api.ReleaseChunksRequest, caller: Caller, context: RequestContext) -> Reports:
     """Return the command of ReleaseChunks."""
 
-    def release(checks: Checks, field: str, one: api.ChunkRelease) -> tuple[Release]:
-        checks.at_most(f"{field}.reason", one.reason, 1_024)
-        return (Release(one.reason, _duration(checks, field, "delay", one) or 0),)
+    def release(checks: Checks, field: str, sent: api.ChunkRelease) -> tuple[Release]:
+        checks.at_most(f"{field}.reason", sent.reason, 1_024)
+        return (Release(sent.reason, _duration(checks, field, "delay", sent) or 0),)
 
     return _ends(commands.ReleaseChunks, "releases", request, caller, context, release)
 
@@ -343,13 +347,13 @@ def _items(
     """Return the tokens of reports, and of each its lease, its progress, and the rest."""
     checks.count(name, len(sent), MAX_LEASES, min_count=1)
     tokens, items, seen = list[str](), list[Any](), dict[str, int]()
-    for index, one in enumerate(sent):
-        field, token = f"{name}[{index}]", one.lease_token
+    for index, report in enumerate(sent):
+        field, token = f"{name}[{index}]", report.lease_token
         if token in seen:
             checks.fault(f"{field}.lease_token", f"must be unique; it repeats {name}[{seen[token]}]")
         seen[token] = index
         tokens.append(token)
         lease = _lease_of(checks, field, token, context.epoch)
-        report = _report(checks, f"{field}.progress", one.progress, now)
-        items.append((lease, report) if read_rest is None else (lease, report, *read_rest(checks, field, one)))
+        progress = _report(checks, f"{field}.progress", report.progress, now)
+        items.append((lease, progress) if read_rest is None else (lease, progress, *read_rest(checks, field, report)))
     return tokens, items

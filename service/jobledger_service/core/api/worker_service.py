@@ -74,8 +74,8 @@ class WorkerService(MsgStruct, frozen=True):
     ) -> bytes:
         """Return a response of these parts and as many claimed chunks as it has room for; the others are released."""
         size = sum(map(len, parts))
-        for number, one in enumerate(claimed):
-            message = await self._shown(one)
+        for number, chunk in enumerate(claimed):
+            message = await self._shown(chunk)
             if message is None:
                 continue
             part = response(message).SerializeToString()
@@ -157,8 +157,8 @@ class WorkerService(MsgStruct, frozen=True):
         self.active_workers.record(caller.owner, request.worker)
         with closing(self.feed.subscribe_to_stops(owners, kinds)) as subscription:
             while True:
-                one = await subscription.next(self.quiet_seconds)
-                yield [api.WatchLeasesResponse(job_ids=one.job_ids, check_all=one.check_all).SerializeToString()]
+                stops = await subscription.next(self.quiet_seconds)
+                yield [api.WatchLeasesResponse(job_ids=stops.job_ids, check_all=stops.check_all).SerializeToString()]
 
 
 _STATUSES = {status: api.LeaseStatus.Value(f"LEASE_STATUS_{status}") for status in LeaseStatus}

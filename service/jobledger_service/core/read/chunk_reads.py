@@ -23,14 +23,14 @@ _WIDE_PLACES: Final = [index for index, column in enumerate(CHUNK_COLUMNS) if co
 class ByteBudget:
     """The remaining bytes of a reply."""
 
-    def __init__(self, left: int) -> None:
-        self.left = left
+    def __init__(self, remaining: int) -> None:
+        self.remaining = remaining
 
     def take(self, size: int) -> bool:
         """Take bytes; return False, and take nothing, when there are too few."""
-        if size > self.left:
+        if size > self.remaining:
             return False
-        self.left -= size
+        self.remaining -= size
         return True
 
 
@@ -91,7 +91,7 @@ def read_chunks(
                 read.outputs.setdefault(chunk.job_key, {})[chunk.index] = output
         return read
 
-    return statement.fetch(connection, values | {"room": budget.left}, fetch)
+    return statement.fetch(connection, values | {"room": budget.remaining}, fetch)
 
 
 def _measured_chunk(row: Sequence[Any]) -> tuple[Chunk, int]:

@@ -52,5 +52,7 @@ class SqlDueStore:
     def due(self, now: Micros, calendar: Micros) -> list[str]:
         """Return the duties that have something to do at a time, and at the time by which dates have come."""
         with self._database.read() as connection:
-            found = connection.execute(self._all, {"now": now, "lapsed": now - self._delay, "calendar": calendar}).one()
-        return [due for due, is_due in zip(self._duties, found, strict=True) if is_due]
+            are_due = connection.execute(
+                self._all, {"now": now, "lapsed": now - self._delay, "calendar": calendar}
+            ).one()
+        return [due for due, is_due in zip(self._duties, are_due, strict=True) if is_due]

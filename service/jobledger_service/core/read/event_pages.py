@@ -52,8 +52,8 @@ class EventsWanted(MsgStruct, frozen=True):
 
     def terms(self) -> list[str]:
         """Return the terms of the events."""
-        each = product(sorted(self.changes), self.actors or (None,), self.kinds or (None,))
-        return [term(self.owner, *one) for one in each]
+        combinations = product(sorted(self.changes), self.actors or (None,), self.kinds or (None,))
+        return [term(self.owner, *parts) for parts in combinations]
 
 
 class EventPageRead(MsgStruct, frozen=True):
@@ -77,16 +77,16 @@ class EventPages:
     def __init__(self, dialect: Dialect) -> None:
         self._term_walk = TermWalk(dialect)
 
-    def read(self, connection: Connection, wanted: EventsWanted, after: int | None, limit: int) -> EventPageRead:
+    def read(self, connection: Connection, query: EventsWanted, after: int | None, limit: int) -> EventPageRead:
         """Return the next events after a place, None for the first: as many as fit into a read, perhaps none."""
-        begin, end = _positions(connection, wanted)
+        begin, end = _positions(connection, query)
         if after is not None:
-            begin, end = (begin, min(end, after - 1)) if wanted.newest_first else (max(begin, after), end)
-        if wanted.is_indexed:
-            return self._read_indexed(connection, wanted, begin, end, limit)
+            begin, end = (begin, min(end, after - 1)) if query.newest_first else (max(begin, after), end)
+        if query.is_indexed:
+            return self._read_indexed(connection, query, begin, end, limit)
         rows: list[EventRow] = []
-        for table in (events, audit) if wanted.newest_first else (audit, events):
-            part = _read_part(connection, table, wanted, begin, end, limit - len(rows))
+        for table in (events, audit) if query.newest_first else (audit, events):
+            part = _read_part(connection, table, query, begin, end, limit - len(rows))
             rows += part.rows
             if part.more:
                 return EventPageRead(rows, rows[-1].position)
@@ -95,31 +95,31 @@ class EventPages:
         return EventPageRead(rows, None)
 
     def _read_indexed(
-        self, connection: Connection, wanted: EventsWanted, begin: int, end: int, limit: int
+        self, connection: Connection, query: EventsWanted, begin: int, end: int, limit: int
     ) -> EventPageRead:
         positions, last = self._term_walk.positions(
-            connection, wanted.terms(), begin, end, limit, newest_first=wanted.newest_first
+            connection, query.terms(), begin, end, limit, newest_first=query.newest_first
         )
         rows, cut = read_events_at(connection, positions, MAX_PAGE_BYTES)
         return EventPageRead(rows, rows[-1].position if cut else last)
 
 
-def _read_part(connection: Connection, table: Table, wanted: EventsWanted, begin: int, end: int, limit: int) -> _Part:
-    statement = _statements(table, _scope(wanted), newest_first=wanted.newest_first)
-    given = {
-        "key": wanted.job_key,
-        "owner": wanted.owner,
+def _read_part(connection: Connection, table: Table, query: EventsWanted, begin: int, end: int, limit: int) -> _Part:
+    statement = _statements(table, _scope(query), newest_first=query.newest_first)
+    values = {
+        "key": query.job_key,
+        "owner": query.owner,
         "begin": begin,
         "end": end,
-        "changes": sum(CHANGE_BITS[change] for change in wanted.changes) or _ALL,
+        "changes": sum(CHANGE_BITS[change] for change in query.changes) or _ALL,
         "most": limit + 1,
         "looked_at": MAX_LOOKED_AT,
     }
-    looked_at, lowest, highest = connection.execute(statement.looked_at, given).one()
-    found = connection.execute(statement.rows, given).all() if looked_at else []
-    rows = [EventRow(row.position, row.job_key, row.message, None) for row in found[:limit]]
-    last = (lowest if wanted.newest_first else highest) if looked_at == MAX_LOOKED_AT else None
-    return _Part(rows, bool(found) and found[0].found > len(rows), last)
+    looked_at, lowest, highest = connection.execute(statement.looked_at, values).one()
+    fetched = connection.execute(statement.rows, values).all() if looked_at else []
+    rows = [EventRow(row.position, row.job_key, row.message, None) for row in fetched[:limit]]
+    last = (lowest if query.newest_first else highest) if looked_at == MAX_LOOKED_AT else None
+    return _Part(rows, bool(fetched) and fetched[0].found > len(rows), last)
 
 
 class _Statements(NamedTuple):
@@ -127,8 +127,8 @@ class _Statements(NamedTuple):
     rows: Select[Any]
 
 
-def _scope(wanted: EventsWanted) -> str:
-    return "job" if wanted.job_key is not None else "all" if wanted.owner is None else "owner"
+def _scope(query: EventsWanted) -> str:
+    return "job" if query.job_key is not None else "all" if query.owner is None else "owner"
 
 
 @cache  # at first use: the twelve take a tenth of a server's start
@@ -150,21 +150,21 @@ def _statements(table: Table, scope: str, *, newest_first: bool) -> _Statements:
         .limit(bindparam("looked_at"))
         .subquery()
     )
-    same = [table.c[name] == looked_at.c[name] for name in ("position", "job_key") if name in looked_at.c]
+    is_row = [table.c[name] == looked_at.c[name] for name in ("position", "job_key") if name in looked_at.c]
     order = position.desc() if newest_first else position
-    some = (
+    sized = (
         select(position, table.c.job_key, func.length(table.c.message).label("size"))
-        .join_from(looked_at, table, and_(*same))
+        .join_from(looked_at, table, and_(*is_row))
         .where(looked_at.c.changes.bitwise_and(bindparam("changes", type_=BigInteger)) != 0)
         .order_by(order)
         .limit(bindparam("most"))
         .subquery()
     )
-    ordered = some.c.position.desc() if newest_first else some.c.position
+    ordered = sized.c.position.desc() if newest_first else sized.c.position
     measured = select(
-        some.c.position,
-        some.c.job_key,
-        (func.sum(some.c.size).over(order_by=ordered) - some.c.size).label("bytes_before"),
+        sized.c.position,
+        sized.c.job_key,
+        (func.sum(sized.c.size).over(order_by=ordered) - sized.c.size).label("bytes_before"),
         func.count().over().label("found"),
     ).subquery()
     rows = (
@@ -179,10 +179,10 @@ def _statements(table: Table, scope: str, *, newest_first: bool) -> _Statements:
     return _Statements(select(*ends), rows)
 
 
-def _positions(connection: Connection, wanted: EventsWanted) -> tuple[int, int]:
+def _positions(connection: Connection, query: EventsWanted) -> tuple[int, int]:
     """Return the positions of a query: later ones never have earlier times, so that few are looked up."""
-    begin, end = wanted.begin, wanted.end
-    if wanted.commit_time != ANY_TIME:
+    begin, end = query.begin, query.end
+    if query.commit_time != ANY_TIME:
         newest, trimmed = position_of(connection), connection.execute(select(ledger.c.trimmed)).scalar_one()
 
         def time_of(position: int) -> Micros:
@@ -192,10 +192,10 @@ def _positions(connection: Connection, wanted: EventsWanted) -> tuple[int, int]:
             return Micros(2**63 - 1)
 
         positions = range(1, newest + 1)
-        if wanted.commit_time.start is not None:
-            begin = max(begin, bisect_left(positions, wanted.commit_time.start, key=time_of))
-        if wanted.commit_time.end is not None:
-            end = min(end, bisect_left(positions, wanted.commit_time.end, key=time_of))
+        if query.commit_time.start is not None:
+            begin = max(begin, bisect_left(positions, query.commit_time.start, key=time_of))
+        if query.commit_time.end is not None:
+            end = min(end, bisect_left(positions, query.commit_time.end, key=time_of))
     return begin, end
 
 

@@ -43,13 +43,13 @@ from jobledger_service.core.model.job import Inputs
 
 from .chunk_reads import ByteBudget, FetchedChunks, bounded, read_chunks
 
-FIRST_JOBS: Final = 20
+JOBS_IN_FIRST_READ: Final = 20
 """Jobs of the first statement at most, a page by default. The next statements read as many as seem to fit."""
 MAX_SMALL_BYTES: Final = 16 * 1024
 """Bytes of a small job: its segments, its output, and its input in views that show it."""
 MAX_SMALL_CHUNKS: Final = 100
 """Chunks of a job that is small in view FULL."""
-MAX_CHUNKS: Final = 500
+MAX_CHUNKS_AT_ONCE: Final = 500
 """Chunks of several jobs that are read together."""
 MAX_CHUNK_BYTES: Final = 512 * 1024
 """Bytes of the chunks of small jobs that are read together."""
@@ -128,13 +128,13 @@ class JobReads:
         """
         within, budget = JobsWithin(), ByteBudget(bound.max_bytes)
         with_outputs &= view is not View.STATUS
-        begin, count = 0, len(keys) if bound.small_only else FIRST_JOBS
+        begin, count = 0, len(keys) if bound.small_only else JOBS_IN_FIRST_READ
         while begin < len(keys):
             part = keys[begin : begin + count]
             stored = self._stored(connection, part, view, bound, within)
             if with_outputs:
                 stored = [replace(job, size=job.size + job.output_bytes) if job.output_bytes else job for job in stored]
-            fitting = self._whole(connection, _fitting(stored, budget.left), view, with_outputs=with_outputs)
+            fitting = self._whole(connection, _fitting(stored, budget.remaining), view, with_outputs=with_outputs)
             if view is not View.FULL:
                 shown = _taken(fitting, budget, within)
             elif bound.small_only:
@@ -149,7 +149,7 @@ class JobReads:
                 break
             begin += len(part)
             average = max(1, sum(job.size for job in stored) // max(1, len(stored)))
-            count = max(1, min(4 * count, budget.left // average))
+            count = max(1, min(4 * count, budget.remaining // average))
         return self._with_attempts(connection, within, keys, budget, bound) if view is View.FULL else within
 
     def _stored(
@@ -181,7 +181,7 @@ class JobReads:
     def _with_few_chunks(
         self, connection: Connection, ordered: Sequence[JobRead], within: JobsWithin, *, with_outputs: bool
     ) -> Iterator[JobRead]:
-        """Yield the first jobs, as many as have MAX_CHUNKS together, with their chunks; the rest is unread."""
+        """Yield the first jobs, as many as have MAX_CHUNKS_AT_ONCE together, with their chunks; the rest is unread."""
         groups = _groups(ordered)
         group = next(groups, [])
         within.unread = [job.key for later in groups for job in later]
@@ -204,14 +204,14 @@ class JobReads:
         `within` has jobs that were read before.
         """
         for group in _groups(ordered):
-            left = budget.left
+            remaining = budget.remaining
             if all(budget.take(job.size) for job in group):
                 read = self._chunks_of(connection, group, budget, with_outputs=with_outputs)
                 if read.complete:
                     within.bad.update(key for key, _ in read.bad)
                     yield from (_shown(job, read) for job in group if job.key not in within.bad)
                     continue
-            budget.left = left
+            budget.remaining = remaining
             for job in group:
                 if not budget.take(job.size) and within.jobs:
                     return
@@ -306,7 +306,7 @@ def _groups(ordered: Sequence[JobRead]) -> Iterator[list[JobRead]]:
     count = 0
     for job in ordered:
         shown = min(job.chunk_count, CHUNKS_IN_VIEW)
-        if group and count + shown > MAX_CHUNKS:
+        if group and count + shown > MAX_CHUNKS_AT_ONCE:
             yield group
             group, count = [], 0
         group.append(job)

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
-from msgspec.structs import replace as with_changes
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, literal_column, or_, select
 
 from jobledger_service.core.database.dialects import Dialect
@@ -78,37 +77,37 @@ def list_keys(connection: Connection, dialect: Dialect, listing: Listing, budget
     if service_jobs is None and listing.filter.callers_only:
         service_jobs = _service_jobs(connection, listing.filter.owner)
     if service_jobs == 0:  # there are none to leave out, and so no row has to be tested for that
-        listing = with_changes(listing, filter=with_changes(listing.filter, include_service_jobs=True))
+        listing = replace(listing, filter=replace(listing.filter, include_service_jobs=True))
     indexes = ready_indexes(connection, listing.filter)
     walker = _Walker(Steps(connection, dialect, listing.ascending), listing, indexes)
-    wanted = listing.limit + 1
-    first = wanted * 10 + budget.first
-    seen = [] if listing.filter.job_ids else walker.scan(first, wanted)
-    left, then = wanted - len(seen), budget.then
-    if left > 0 and not walker.done and len(seen) * budget.likely >= left * first:
-        seen += walker.scan(budget.likely, left)
+    max_keys = listing.limit + 1
+    first = max_keys * 10 + budget.first
+    seen = [] if listing.filter.job_ids else walker.scan(first, max_keys)
+    missing, then = max_keys - len(seen), budget.then
+    if missing > 0 and not walker.done and len(seen) * budget.likely >= missing * first:
+        seen += walker.scan(budget.likely, missing)
         then = max(1, then - budget.likely)
-    if len(seen) < wanted and not walker.done:
+    if len(seen) < max_keys and not walker.done:
         few = _few(connection, dialect, listing, indexes, budget.few)
         if few is None:
-            seen += walker.scan(then, wanted - len(seen))
+            seen += walker.scan(then, max_keys - len(seen))
         else:
             walker.finish()
             seen = few
-    found = _page(seen, listing, walker)
+    page = _page(seen, listing, walker)
     if not listing.count_to:
-        return found
+        return page
     if exact is not None:
-        return replace(found, count=exact)
+        return replace(page, count=exact)
     if len(seen) <= listing.count_to and not walker.done:
         # SQLite stops at the last job that is wanted; PostgreSQL would read all entries of each word
         if walker.has_tests and not dialect.has_row_locks and _is_of_words(listing.filter):
             parts = word_parts(listing.filter)
-            hits = len(_found(connection, dialect, listing.filter, parts, listing.count_to))
-            return replace(found, count=min(hits, listing.count_to), more=hits > listing.count_to)
+            hits = len(_search(connection, dialect, listing.filter, parts, listing.count_to))
+            return replace(page, count=min(hits, listing.count_to), more=hits > listing.count_to)
         seen += walker.scan(budget.count, listing.count_to + 1 - len(seen))
     more = len(seen) > listing.count_to or not walker.done
-    return replace(found, count=min(len(seen), listing.count_to), more=more)
+    return replace(page, count=min(len(seen), listing.count_to), more=more)
 
 
 def _page(seen: Sequence[PageKey], listing: Listing, walker: "_Walker") -> FoundKeys:
@@ -126,7 +125,7 @@ class _Walker:
         self._steps = steps
         self._routes = routes(listing.filter, listing.order, indexes, ascending=listing.ascending)
         if not listing.ascending:
-            self._routes = [one for one in self._routes if not self._is_past(one)]
+            self._routes = [route for route in self._routes if not self._is_past(route)]
 
     def _is_past(self, route: Route) -> bool:
         """Whether the page begins after all that is on a route whose rows are all in one place."""
@@ -140,27 +139,27 @@ class _Walker:
     @property
     def has_tests(self) -> bool:
         """Whether rows of what is left are put to tests."""
-        return any(one.tests for one in self._routes)
+        return any(route.tests for route in self._routes)
 
     def finish(self) -> None:
         """Leave out what is left."""
         self._routes = []
 
-    def scan(self, max_rows: int, wanted: int) -> list[PageKey]:
-        """Return the next keys that pass the tests, having read at most `most` rows of a route."""
-        found: list[PageKey] = []
+    def scan(self, max_rows: int, limit: int) -> list[PageKey]:
+        """Return the next keys that pass the tests, having read at most `max_rows` of a route."""
+        keys: list[PageKey] = []
         while self._routes:
             route, after = self._routes[0], self._after(self._routes[0])
             last = self._last(route, after, max_rows) if route.tests else None
-            found += self._steps.fetch(route, wanted - len(found), after=after, until=last)
-            if len(found) >= wanted:
-                self.after = found[-1]
+            keys += self._steps.fetch(route, limit - len(keys), after=after, until=last)
+            if len(keys) >= limit:
+                self.after = keys[-1]
                 break
             if last is not None:
                 self.after = last
                 break
             self._routes.pop(0)
-        return found
+        return keys
 
     def _last(self, route: Route, after: PageKey | None, max_rows: int) -> PageKey | None:
         """Return the place of the last row to look at, None when the route ends before."""
@@ -173,92 +172,92 @@ class _Walker:
         return self.after
 
 
-def _is_of_words(wanted: JobFilter) -> bool:
+def _is_of_words(job_filter: JobFilter) -> bool:
     """Whether full text knows all that a filter asks for."""
     plain = JobFilter(
-        wanted.owner,
-        labels=wanted.labels,
-        search=wanted.search,
+        job_filter.owner,
+        labels=job_filter.labels,
+        search=job_filter.search,
         include_service_jobs=True,
-        unique_key=wanted.unique_key,
-        error_code=wanted.error_code,
-        label_conditions=wanted.label_conditions,
+        unique_key=job_filter.unique_key,
+        error_code=job_filter.error_code,
+        label_conditions=job_filter.label_conditions,
     )
-    return wanted == plain and all(one.values for one in wanted.label_conditions)
+    return job_filter == plain and all(condition.values for condition in job_filter.label_conditions)
 
 
 def _few(
     connection: Connection, dialect: Dialect, listing: Listing, indexes: LabelIndexes, max_jobs: int
 ) -> list[PageKey] | None:
     """Return what is left of the list, sorted, if one of its conditions is met by few jobs."""
-    wanted = listing.filter
-    for keys, is_searched in _candidates(connection, dialect, wanted, listing.order, indexes, max_jobs):
+    job_filter = listing.filter
+    for keys, is_searched in _candidates(connection, dialect, job_filter, listing.order, indexes, max_jobs):
         if len(keys) <= max_jobs:
-            tests = all_tests(wanted)
+            tests = all_tests(job_filter)
             if is_searched:
-                tests = {name: value for name, value in tests.items() if name not in word_tests(wanted)}
+                tests = {name: value for name, value in tests.items() if name not in word_tests(job_filter)}
             return _sorted(connection, dialect, listing, {**tests, "keys": keys})
     return None
 
 
-def _sorted(connection: Connection, dialect: Dialect, listing: Listing, given: dict[str, Any]) -> list[PageKey]:
-    names = tuple(sorted(given.keys() - {"keys"}))
+def _sorted(connection: Connection, dialect: Dialect, listing: Listing, tests: dict[str, Any]) -> list[PageKey]:
+    names = tuple(sorted(tests.keys() - {"keys"}))
     statement = sorted_few(listing.order, names, dialect, ascending=listing.ascending, after=listing.after is not None)
-    given = parameters(given, dialect)
-    given["most"] = max(listing.limit, listing.count_to) + 1
+    values = parameters(tests, dialect)
+    values["most"] = max(listing.limit, listing.count_to) + 1
     if listing.after is not None:
-        given |= place_parameters("after", listing.after)
-    return [PageKey(*row) for row in connection.execute(statement, given)]
+        values |= place_parameters("after", listing.after)
+    return [PageKey(*row) for row in connection.execute(statement, values)]
 
 
 def _candidates(
     connection: Connection,
     dialect: Dialect,
-    wanted: JobFilter,
+    job_filter: JobFilter,
     order: Order,
     indexes: LabelIndexes,
     max_jobs: int,
 ) -> Iterator[tuple[list[str], bool]]:
-    """Yield, for each condition that an index knows of, the keys of the jobs that meet it; above `most`, one more.
+    """Yield, for each condition that an index knows of, the keys of the jobs that meet it; above `max_jobs`, one more.
 
     With them comes whether they are those that full text found.
     """
-    if wanted.job_ids:
-        yield wanted.job_keys, False
-    if parts := word_parts(wanted):
+    if job_filter.job_ids:
+        yield job_filter.job_keys, False
+    if parts := word_parts(job_filter):
         # A number or an id is rather in few jobs. Full text reads through all that it holds of each common beginning.
-        numbers = [word for word in wanted.search if any(map(str.isdigit, word))]
-        if numbers and len(wanted.search) > 1:
+        numbers = [word for word in job_filter.search if any(map(str.isdigit, word))]
+        if numbers and len(job_filter.search) > 1:
             longest = [f" {max(numbers, key=len)}"]
-            yield _found(connection, dialect, wanted, [longest, *parts[len(wanted.search) :]], max_jobs), False
-        yield _found(connection, dialect, wanted, parts, max_jobs), True
-    if wanted.task_id:
-        yield jobs_of_task(connection, wanted.owner, wanted.task_id, max_jobs + 1), False
+            yield _search(connection, dialect, job_filter, [longest, *parts[len(job_filter.search) :]], max_jobs), False
+        yield _search(connection, dialect, job_filter, parts, max_jobs), True
+    if job_filter.task_id:
+        yield jobs_of_task(connection, job_filter.owner, job_filter.task_id, max_jobs + 1), False
     steps = Steps(connection, dialect)
-    main = route(wanted, order, states_of(wanted), indexes)
-    if wanted.kinds and main.by is not By.KIND:
-        yield _keys_of(steps, kind_routes(wanted), max_jobs), False
+    main = route(job_filter, order, states_of(job_filter), indexes)
+    if job_filter.kinds and main.by is not By.KIND:
+        yield _keys_of(steps, kind_routes(job_filter), max_jobs), False
     is_walked = main.by.table is job_labels and "state_among" not in main.tests
-    for condition, _ in indexed_conditions(wanted, indexes)[1 if is_walked else 0 :]:
-        yield _keys_of(steps, label_routes(wanted, condition, indexes), max_jobs), False
-    for other in bounded(wanted):
+    for condition, _ in indexed_conditions(job_filter, indexes)[1 if is_walked else 0 :]:
+        yield _keys_of(steps, label_routes(job_filter, condition, indexes), max_jobs), False
+    for other in bounded(job_filter):
         if other is not order:
-            bound = replace(route(wanted, other, states_of(wanted), indexes), tests={})
+            bound = replace(route(job_filter, other, states_of(job_filter), indexes), tests={})
             yield _keys_of(steps, [bound], max_jobs), False
 
 
-def _found(
-    connection: Connection, dialect: Dialect, wanted: JobFilter, parts: list[list[str]], max_jobs: int
+def _search(
+    connection: Connection, dialect: Dialect, job_filter: JobFilter, parts: list[list[str]], max_jobs: int
 ) -> list[str]:
-    query = dialect.query_value([[f"{owner_mark(wanted.owner)} "], *parts])
+    query = dialect.query_value([[f"{owner_mark(job_filter.owner)} "], *parts])
     return list(connection.execute(_searched(dialect), {"query": query, "most": max_jobs + 1}).scalars())
 
 
-def _keys_of(steps: Steps, some: Iterable[Route], max_jobs: int) -> list[str]:
+def _keys_of(steps: Steps, parts: Iterable[Route], max_jobs: int) -> list[str]:
     """Return the keys of the jobs on some routes; above `max_jobs`, one more."""
     keys: list[str] = []
-    for one in some:
-        keys += [key.job_key for key in steps.fetch(one, max_jobs + 1 - len(keys))]
+    for part in parts:
+        keys += [key.job_key for key in steps.fetch(part, max_jobs + 1 - len(keys))]
         if len(keys) > max_jobs:
             break
     return keys
@@ -279,15 +278,17 @@ _OF_SERVICE: Final = select(func.coalesce(func.sum(counts.c.jobs), 0)).where(
 )
 
 
-def _counted(connection: Connection, dialect: Dialect, wanted: JobFilter) -> tuple[int | None, int | None]:
+def _counted(connection: Connection, dialect: Dialect, job_filter: JobFilter) -> tuple[int | None, int | None]:
     """Return how many jobs match, and how many of the service's own are left out: exactly, None if unknown."""
-    plain = JobFilter(wanted.owner, wanted.states, wanted.kinds, include_service_jobs=wanted.include_service_jobs)
-    if wanted != plain:
+    plain = JobFilter(
+        job_filter.owner, job_filter.states, job_filter.kinds, include_service_jobs=job_filter.include_service_jobs
+    )
+    if job_filter != plain:
         return None, None
-    among = {name: keys for name in ("state", "kind") if (keys := getattr(wanted, f"{name}s"))}
-    given = {"owner": wanted.owner, **{name: dialect.key_values(sorted(keys)) for name, keys in among.items()}}
-    [(of_callers, others)] = _total(dialect, tuple(among)).rows(connection, given)
-    return (int(of_callers), int(others)) if wanted.callers_only else (int(of_callers + others), 0)
+    among = {name: keys for name in ("state", "kind") if (keys := getattr(job_filter, f"{name}s"))}
+    values = {"owner": job_filter.owner, **{name: dialect.key_values(sorted(keys)) for name, keys in among.items()}}
+    [(of_callers, others)] = _total(dialect, tuple(among)).rows(connection, values)
+    return (int(of_callers), int(others)) if job_filter.callers_only else (int(of_callers + others), 0)
 
 
 @lru_cache
@@ -296,11 +297,11 @@ def _total(dialect: Dialect, among: Sequence[str]) -> DriverStatement:
     of_service = counts.c.kind.in_(_SERVICE_KINDS)
     # the service's own are among all: subtracted from these
     callers = case((of_service, literal_column("0") if "kind" in among else -counts.c.jobs), else_=counts.c.jobs)
-    wanted = [counts.c.owner == bindparam("owner"), *(dialect.is_one_of(counts.c[name], name) for name in among)]
+    conditions = [counts.c.owner == bindparam("owner"), *(dialect.is_one_of(counts.c[name], name) for name in among)]
     if "kind" not in among:
-        wanted.append(or_(counts_of_all, of_service))
+        conditions.append(or_(counts_of_all, of_service))
     total = select(
         func.coalesce(func.sum(callers), 0),
         func.coalesce(func.sum(case((of_service, counts.c.jobs), else_=0)), 0),
-    ).where(*wanted)
+    ).where(*conditions)
     return DriverStatement(total)

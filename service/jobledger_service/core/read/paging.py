@@ -45,9 +45,9 @@ def fitting(sizes: Iterable[int]) -> int:
     return max(1, sum(size <= MAX_REPLY_BYTES for size in accumulate(size + _FIELD_BYTES for size in sizes)))
 
 
-def last_place(found: Sequence[object], limit: int, name: str) -> tuple[str] | None:
+def last_place(rows: Sequence[object], limit: int, name: str) -> tuple[str] | None:
     """Return the place of the last row of a page, an attribute of it, if more than `limit` were found."""
-    return (getattr(found[limit - 1], name),) if len(found) > limit else None
+    return (getattr(rows[limit - 1], name),) if len(rows) > limit else None
 
 
 class PageTokens:
@@ -71,12 +71,12 @@ class PageTokens:
         read = self.read(token, mark, place, "page_token")
         if read is None:
             return None
-        point, found = read
+        point, values = read
         if point.position > self._history.position:
             await self._look()
         if not self._history.includes(point):
             raise PageTokenInvalid("is of a part of the history that the database lost", "page_token")
-        return found
+        return values
 
     def read(self, token: str, mark: str, place: type[Place], field: str) -> tuple[Point, Place] | None:
         """Return the point that a token is of and its place, None for an empty one; raises PageTokenInvalid."""
@@ -88,8 +88,8 @@ class PageTokens:
             raise PageTokenInvalid("is damaged", field) from error
         if raw is None:
             raise PageTokenInvalid("is damaged, or from before the database was restored", field)
-        found, *values = json.decode(raw)
-        if found != mark:
+        token_mark, *values = json.decode(raw)
+        if token_mark != mark:
             raise PageTokenInvalid("belongs to another request", field)
         try:
             return convert(values[:2], Point), convert(values[2:], place)

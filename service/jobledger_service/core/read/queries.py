@@ -95,7 +95,7 @@ class _ListPlace(NamedTuple):
 class _SmallJob(NamedTuple):
     """A small job as it was read, None if it is not small, does not exist, or cannot be read; and the position.
 
-    `shown` is what was made of it for callers with the same `same`.
+    `shown` is what was made of it for callers with the same `call_key`.
     """
 
     read: JobRead | None
@@ -133,22 +133,22 @@ class Queries:
         return found
 
     async def show_job(
-        self, key: str, show: ShowJob[R], view: View, *, for_watch: bool = False, same: Hashable = None
+        self, key: str, show: ShowJob[R], view: View, *, for_watch: bool = False, call_key: Hashable = None
     ) -> R:
         """Return `show` of a job, as it is after every acknowledged write; raises JobUnreadable.
 
-        Small jobs are read with those of other calls, and shown once for calls with the same `same`. Others are read
-        in their owner's turn, and shown there; without outputs for a watch, as these would take the room of chunks.
+        Small jobs are read with those of other calls, and shown once for calls with one `call_key`. Others are read in
+        their owner's turn, and shown there; without outputs for a watch, as these would take the room of chunks.
         """
         small = await self._small_jobs[view].load(key)
         if small.unreadable:
             raise JobUnreadable(job_id_of(key))
         if small.read is not None:
-            if same is None:
+            if call_key is None:
                 return show(small.read, small.position)
-            if same not in small.shown:
-                small.shown[same] = show(small.read, small.position)
-            shown: R = small.shown[same]
+            if call_key not in small.shown:
+                small.shown[call_key] = show(small.read, small.position)
+            shown: R = small.shown[call_key]
             return shown
         run = self._readers.for_watch if for_watch else self._readers.for_owner
         return await run(owner_of(key), self._read_and_show, key, show, view, not for_watch)
@@ -160,16 +160,16 @@ class Queries:
         return show(self._with_next(read.jobs.get(key)), read.position)
 
     async def job(
-        self, owner: str, job_id: str, show: Callable[[JobRead], R], view: View, *, same: Hashable = None
+        self, owner: str, job_id: str, show: Callable[[JobRead], R], view: View, *, call_key: Hashable = None
     ) -> R:
-        """Return `show` of a job, made once for calls with the same `same`; raises JobNotFound, JobUnreadable."""
+        """Return `show` of a job, made once for calls with one `call_key`; raises JobNotFound, JobUnreadable."""
 
         def shown(read: JobRead | None, _: int) -> R:
             if read is None:
                 raise JobNotFound(job_id)
             return show(read)
 
-        return await self.show_job(job_key(owner, job_id), shown, view, same=same)
+        return await self.show_job(job_key(owner, job_id), shown, view, call_key=call_key)
 
     async def existing(self, owner: str, job_ids: Sequence[str]) -> list[str]:
         """Return those of these ids that jobs have."""
@@ -183,20 +183,20 @@ class Queries:
         show: Callable[[JobsRead], R],
         view: View,
         *,
-        same: Hashable = None,
+        call_key: Hashable = None,
         known: Known = nothing_known,
     ) -> R:
         """Return `show` of the jobs that exist, as many as fit into a reply, all from one snapshot.
 
-        Calls with the same `same` that wait together are one.
+        Calls with the same `call_key` that wait together are one.
         """
         keys = [job_key(owner, job_id) for job_id in job_ids]
 
         def read_and_show() -> R:
             read = self._store.read_jobs(keys, view, with_outputs=True, known=known)
-            return show(replace(read, jobs={key: self._with_next(one) for key, one in read.jobs.items()}))
+            return show(replace(read, jobs={key: self._with_next(job) for key, job in read.jobs.items()}))
 
-        return await self._readers.for_equal_calls(owner, same, read_and_show)
+        return await self._readers.for_equal_calls(owner, call_key, read_and_show)
 
     def _with_next(self, read: JobReadT) -> JobReadT:
         """Return a job with the page token of its unread chunks."""
@@ -211,18 +211,18 @@ class Queries:
         page_token: str,
         show: Callable[[JobPage], R],
         *,
-        same: Hashable = None,
+        call_key: Hashable = None,
         known: Known = nothing_known,
     ) -> R:
         """Return `show` of a page of jobs; raises PageTokenInvalid.
 
-        Every page carries the first one's total and cursor. Calls with the same `same` that wait together are one.
+        Every page carries the first one's total and cursor. Calls with the same `call_key` that wait together are one.
         """
         owner = listing.filter.owner
         mark = request_mark(listing.filter, listing.order, listing.ascending, listing.view)
         place = await self._tokens.parse(page_token, mark, _ListPlace)
         return await self._readers.for_equal_calls(
-            owner, same, lambda: show(self._job_page(listing, mark, place, known))
+            owner, call_key, lambda: show(self._job_page(listing, mark, place, known))
         )
 
     def _job_page(self, listing: Listing, mark: str, place: _ListPlace | None, known: Known) -> JobPage:
@@ -236,7 +236,7 @@ class Queries:
         if listed.next:
             page = listed.next
             token = self._tokens.encode(mark, page.value, page.create_time, page.job_key, count, more, position)
-        jobs, cursor = [self._with_next(one) for one in listed.jobs], self._cursors.encode(position)
+        jobs, cursor = [self._with_next(job) for job in listed.jobs], self._cursors.encode(position)
         return JobPage(listed, jobs, token, count, bool(more), cursor)
 
     async def list_chunks(
@@ -261,19 +261,19 @@ class Queries:
 
         return await self._readers.for_owner(owner, read_and_show)
 
-    async def list_attempts(self, wanted: AttemptsWanted, page_token: str, show: Callable[[AttemptPage], R]) -> R:
+    async def list_attempts(self, query: AttemptsWanted, page_token: str, show: Callable[[AttemptPage], R]) -> R:
         """Return `show` of a page of attempts, by chunk and number; raises JobNotFound, PageTokenInvalid."""
-        mark = request_mark("attempts", wanted.job_key, wanted.chunk_index, wanted.task_id)
+        mark = request_mark("attempts", query.job_key, query.chunk_index, query.task_id)
         if place := await self._tokens.parse(page_token, mark, AttemptPlace):
-            wanted = replace(wanted, after=place)
+            query = replace(query, after=place)
 
         def read_and_show() -> R:
-            read = self._store.list_attempts(wanted)
+            read = self._store.list_attempts(query)
             if read is None:
-                raise JobNotFound(job_id_of(wanted.job_key))
+                raise JobNotFound(job_id_of(query.job_key))
             return show(AttemptPage(read, self._tokens.encode(mark, *read.last) if read.more else ""))
 
-        return await self._readers.for_owner(owner_of(wanted.job_key), read_and_show)
+        return await self._readers.for_owner(owner_of(query.job_key), read_and_show)
 
     async def list_job_events(
         self,
@@ -296,10 +296,10 @@ class Queries:
         after, of_job = (None, uid) if place is None else (place[0], bytes.fromhex(place[1]))
 
         def read_and_show() -> R:
-            found = self._store.job_events(key, of_job, after, limit, newest_first=newest_first)
-            if found is None:
+            trail_page = self._store.job_events(key, of_job, after, limit, newest_first=newest_first)
+            if trail_page is None:
                 raise JobNotFound(job_id)
-            trail, page = found
+            trail, page = trail_page
             rows, last = _fitting(page)
             token = "" if last is None else self._tokens.encode(mark, last, trail.uid.hex())
             return show(EventPage(rows, token))
@@ -309,7 +309,7 @@ class Queries:
     async def list_events(
         self,
         caller: str,
-        wanted: EventsWanted,
+        query: EventsWanted,
         keeps: KeepEvent | None,
         limit: int,
         page_token: str,
@@ -319,11 +319,11 @@ class Queries:
 
         The read counts as the caller's. `keeps` is asked about no more than 1,000 events.
         """
-        mark = request_mark("all events", wanted)
+        mark = request_mark("all events", query)
         (after,) = await self._tokens.parse(page_token, mark, tuple[int]) or (None,)
 
         def read_and_show() -> R:
-            page = self._store.find_events(wanted, after, limit if wanted.is_indexed or not keeps else MAX_ASKED)
+            page = self._store.find_events(query, after, limit if query.is_indexed or not keeps else MAX_ASKED)
             rows, last = _fitting(page)
             if keeps:
                 kept = [row for row in rows if keeps(row)]

@@ -122,7 +122,9 @@ class ReadStore:
         )
         page = page.order_by(chunks.c.chunk_index).limit(bindparam("most", type_=BigInteger))
         in_states = page.where(database.dialect.is_one_of(chunks.c.state, "states"))
-        self._chunks = {some: bounded(database.dialect, in_states if some else page) for some in (False, True)}
+        self._chunks = {
+            of_states: bounded(database.dialect, in_states if of_states else page) for of_states in (False, True)
+        }
         self._events = _events(database.dialect)
         self._events_of_owner = _events(database.dialect, event_owner == bindparam("owner"))
         self._events_of_job = _events(database.dialect, events.c.job_key == bindparam("key"))
@@ -160,10 +162,10 @@ class ReadStore:
             return self._read_small_jobs(keys, view)
         with self._database.read() as connection:
             position = position_of(connection)
-            found, left = _known_within(known(keys, position), bound.max_bytes)
-            wanted = [key for key in keys if key not in found]
-            read = self._jobs.read(connection, wanted, view, Bound(left), with_outputs=with_outputs)
-            return JobsRead(position, read.jobs, read.bad, read.unread, found)
+            encoded, room = _known_within(known(keys, position), bound.max_bytes)
+            unknown = [key for key in keys if key not in encoded]
+            read = self._jobs.read(connection, unknown, view, Bound(room), with_outputs=with_outputs)
+            return JobsRead(position, read.jobs, read.bad, read.unread, encoded)
 
     def _read_small_jobs(self, keys: Sequence[str], view: View) -> JobsRead:
         with self._database.read(reads_position=False) as connection:
@@ -184,16 +186,16 @@ class ReadStore:
         """Return a page of jobs, as many as fit into a reply."""
         with self._database.read() as connection:
             position = position_of(connection)
-            found = list_keys(connection, self._database.dialect, listing, self._budget)
-            keys = [key.job_key for key in found.keys]
-            there, left = _known_within(known(keys, position), REPLY.max_bytes // listing.copies)
-            wanted = [key for key in keys if key not in there]
-            within = self._jobs.read(connection, wanted, listing.view, Bound(left))
+            page = list_keys(connection, self._database.dialect, listing, self._budget)
+            keys = [key.job_key for key in page.keys]
+            encoded, room = _known_within(known(keys, position), REPLY.max_bytes // listing.copies)
+            unknown = [key for key in keys if key not in encoded]
+            within = self._jobs.read(connection, unknown, listing.view, Bound(room))
         looked = keys[: keys.index(within.unread[0])] if within.unread else keys
         shown = [within.jobs[key] for key in looked if key in within.jobs]
-        bad = [key for key in looked if key not in within.jobs and key not in there]
-        follows = found.keys[len(looked) - 1] if within.unread else found.next
-        return Listed(position, looked, shown, there, bad, follows, found.count, found.more)
+        bad = [key for key in looked if key not in within.jobs and key not in encoded]
+        follows = page.keys[len(looked) - 1] if within.unread else page.next
+        return Listed(position, looked, shown, encoded, bad, follows, page.count, page.more)
 
     def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
         """Return a job's chunks with an index above `after`, as many as fit into a reply."""
@@ -210,21 +212,21 @@ class ReadStore:
             read = read_chunks(
                 connection, self._chunks[bool(states)], values, ByteBudget(REPLY.max_bytes), self._unreadable
             )
-        found, bad = read.of_job.get(job_key, []), {index for _, index in read.bad}
-        looked = sorted(bad.union(chunk.index for chunk in found))
+        of_job, bad = read.of_job.get(job_key, []), {index for _, index in read.bad}
+        looked = sorted(bad.union(chunk.index for chunk in of_job))
         last = looked[:limit][-1] if looked else after
         inputs = Inputs(None, read.inputs.get(job_key, {}))
         outputs = Outputs(None, read.outputs.get(job_key, {}))
         more = len(looked) > limit or not read.complete
-        shown = [chunk for chunk in found if chunk.index <= last]
+        shown = [chunk for chunk in of_job if chunk.index <= last]
         return ChunksRead(shown, inputs, outputs, last, more, sorted(index for index in bad if index <= last), paused)
 
-    def list_attempts(self, wanted: AttemptsWanted) -> AttemptsRead | None:
+    def list_attempts(self, query: AttemptsWanted) -> AttemptsRead | None:
         """Return a page of attempts, as many as fit into a reply; None when there is no such job."""
         with self._database.read() as connection:
-            if connection.execute(select(jobs.c.job_key).where(jobs.c.job_key == wanted.job_key)).first() is None:
+            if connection.execute(select(jobs.c.job_key).where(jobs.c.job_key == query.job_key)).first() is None:
                 return None
-            return self._attempts.page(connection, wanted, REPLY.max_bytes)
+            return self._attempts.page(connection, query, REPLY.max_bytes)
 
     def events(
         self, after: int, limit: int, *, owner: str | None = None, job_key: str | None = None, bare: bool = False
@@ -233,15 +235,15 @@ class ReadStore:
 
         `bare` ones lack their artifacts.
         """
-        wanted: dict[str, object] = {"after": after, "most": limit}
+        values: dict[str, object] = {"after": after, "most": limit}
         statement = self._events
         if job_key is not None:
-            statement, wanted["key"] = self._events_of_job, job_key
+            statement, values["key"] = self._events_of_job, job_key
         elif owner is not None:
-            statement, wanted["owner"] = self._events_of_owner, owner
+            statement, values["owner"] = self._events_of_owner, owner
         with self._database.read() as connection:
             position, trimmed = position_of(connection), connection.execute(_TRIMMED).scalar_one()
-            found, size = statement.fetch(connection, wanted, _within)
+            found, size = statement.fetch(connection, values, _within)
             rows = [EventRow(*row[:4]) for row in found] if bare else with_artifacts(connection, found)
 
         return _events_read(rows, size, after, limit, position, trimmed)
@@ -254,19 +256,19 @@ class ReadStore:
             trail = read_trail(connection, job_key, uid)
             if trail is None:
                 return None
-            wanted = EventsWanted(job_key, newest_first=newest_first, begin=trail.begin, end=trail.end)
-            return trail, self._event_pages.read(connection, wanted, after, limit)
+            query = EventsWanted(job_key, newest_first=newest_first, begin=trail.begin, end=trail.end)
+            return trail, self._event_pages.read(connection, query, after, limit)
 
-    def find_events(self, wanted: EventsWanted, after: int | None, limit: int) -> EventPageRead:
+    def find_events(self, query: EventsWanted, after: int | None, limit: int) -> EventPageRead:
         """Return a page of events, without artifacts."""
         with self._database.read() as connection:
-            return self._event_pages.read(connection, wanted, after, limit)
+            return self._event_pages.read(connection, query, after, limit)
 
     def last_owner(self, below: str) -> str | None:
         """Return the last owner of jobs whose name comes before another, None when there is none."""
         with self._database.read() as connection:
-            found: str | None = connection.execute(_LAST_OWNER, {"below": below}).scalar_one()
-        return found
+            owner: str | None = connection.execute(_LAST_OWNER, {"below": below}).scalar_one()
+        return owner
 
     def expired_leases(self, now: Micros, limit: int, but: Sequence[str] = ()) -> list[ChunkKey]:
         """Return chunks whose lease has expired, roughly the earliest first, but for those of some owners."""
@@ -282,10 +284,10 @@ class ReadStore:
         return self._job_keys(scheduled_jobs & (jobs.c.held_until <= now), jobs.c.held_until, limit, but)
 
     def _chunk_keys(self, condition: Any, time: Any, limit: int, but: Sequence[str]) -> list[ChunkKey]:  # noqa: ANN401  SQL expressions
-        wanted = select(chunks.c.job_key, chunks.c.chunk_index).where(condition, *_of_others(chunks, but))
-        wanted = wanted.order_by(time).limit(limit)
+        statement = select(chunks.c.job_key, chunks.c.chunk_index).where(condition, *_of_others(chunks, but))
+        statement = statement.order_by(time).limit(limit)
         with self._database.read() as connection:
-            return [(key, index) for key, index in connection.execute(wanted)]
+            return [(key, index) for key, index in connection.execute(statement)]
 
     def overdue_jobs(self, now: Micros, cutoff: int, limit: int, but: Sequence[str] = ()) -> list[str]:
         """Return jobs whose deadline has come, CANCELLING ones by now, runs up to a cutoff, but for some owners'."""
@@ -297,16 +299,16 @@ class ReadStore:
         return self._job_keys(is_due, jobs.c.expire_time, limit, but)
 
     def _job_keys(self, condition: Any, time: Any, limit: int, but: Sequence[str]) -> list[str]:  # noqa: ANN401  SQL expressions
-        wanted = select(jobs.c.job_key).where(condition, *_of_others(jobs, but)).order_by(time).limit(limit)
+        statement = select(jobs.c.job_key).where(condition, *_of_others(jobs, but)).order_by(time).limit(limit)
         with self._database.read() as connection:
-            return list(connection.execute(wanted).scalars())
+            return list(connection.execute(statement).scalars())
 
     def service_queues(self) -> list[Queue]:
         """Return the queues of waiting chunks of the service's own jobs, the longest waiting first."""
         queue = (chunks.c.owner, chunks.c.kind)
-        wanted = select(*queue).where(of_service).group_by(*queue).order_by(func.min(chunks.c.create_time))
+        statement = select(*queue).where(of_service).group_by(*queue).order_by(func.min(chunks.c.create_time))
         with self._database.read() as connection:
-            return [(owner, kind) for owner, kind in connection.execute(wanted)]
+            return [(owner, kind) for owner, kind in connection.execute(statement)]
 
     def read_run(self, job_key: str) -> RunState | None:
         """Return the run of one of the service's own jobs, None when there is no such job."""
@@ -317,8 +319,8 @@ class ReadStore:
 
 def _known_within(known: Mapping[str, bytes], room: int) -> tuple[Mapping[str, bytes], int]:
     """Return known jobs, and the bytes that they leave for others: none if they are more than half."""
-    left = room - sum(map(len, known.values()))
-    return (known, left) if left >= room // 2 else ({}, room)
+    remaining = room - sum(map(len, known.values()))
+    return (known, remaining) if remaining >= room // 2 else ({}, room)
 
 
 def _of_others(table: Table, owners: Sequence[str]) -> list[ColumnElement[bool]]:
@@ -327,15 +329,15 @@ def _of_others(table: Table, owners: Sequence[str]) -> list[ColumnElement[bool]]
 
 def _within(cursor: Any) -> tuple[list[tuple[Any, ...]], int]:  # noqa: ANN401  the driver's
     """Return the events up to the one that fills MAX_EVENT_BYTES, and how many bytes they have with their artifacts."""
-    found: list[tuple[Any, ...]] = []
+    rows: list[tuple[Any, ...]] = []
     size = 0
-    while some := cursor.fetchmany(EVENTS_AT_ONCE):
-        for position, key, message, before, artifacts, artifacts_bytes in some:
+    while fetched := cursor.fetchmany(EVENTS_AT_ONCE):
+        for position, key, message, before, artifacts, artifacts_bytes in fetched:
             if size >= MAX_EVENT_BYTES:
-                return found, size
-            found.append((position, key, message, None if before is None else read_json(before), artifacts))
+                return rows, size
+            rows.append((position, key, message, None if before is None else read_json(before), artifacts))
             size += len(message) + artifacts_bytes
-    return found, size
+    return rows, size
 
 
 def _events_read(

@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import astuple, replace
-from msgspec.structs import replace as with_changes
 from sqlalchemy import Connection
 
 from jobledger_service.core.database.dialects import Dialect
@@ -64,77 +63,80 @@ class Route(MsgStruct, frozen=True):
 
 
 def routes(
-    wanted: JobFilter, order: Order, indexes: LabelIndexes = NO_LABEL_INDEXES, *, ascending: bool
+    job_filter: JobFilter, order: Order, indexes: LabelIndexes = NO_LABEL_INDEXES, *, ascending: bool
 ) -> list[Route]:
     """Return the walks that make up a list, one after the other; by end, jobs that have not ended are last."""
-    states = states_of(wanted)
+    states = states_of(job_filter)
     if order is not Order.END_TIME:
-        return [route(wanted, order, states, indexes)] if states else []
-    parts = [route(wanted, order, states & ENDED, indexes)] if states & ENDED else []
+        return [route(job_filter, order, states, indexes)] if states else []
+    parts = [route(job_filter, order, states & ENDED, indexes)] if states & ENDED else []
     if unended := states - ENDED:
-        parts.append(replace(route(wanted, Order.CREATE_TIME, unended, indexes), place=NEVER))
+        parts.append(replace(route(job_filter, Order.CREATE_TIME, unended, indexes), place=NEVER))
     return parts if ascending else parts[::-1]
 
 
-def states_of(wanted: JobFilter) -> frozenset[JobState]:
+def states_of(job_filter: JobFilter) -> frozenset[JobState]:
     """Return the states that jobs can have which a filter means."""
-    states = wanted.states or _ALL
-    return states if wanted.end_time == ANY_TIME else states & ENDED
+    states = job_filter.states or _ALL
+    return states if job_filter.end_time == ANY_TIME else states & ENDED
 
 
-def route(wanted: JobFilter, order: Order, states: frozenset[JobState], indexes: LabelIndexes) -> Route:
+def route(job_filter: JobFilter, order: Order, states: frozenset[JobState], indexes: LabelIndexes) -> Route:
     """Return the walk of the jobs in these states: by a value of a label, if one is indexed."""
-    for condition, others in indexed_conditions(wanted, indexes)[:1]:
+    for condition, others in indexed_conditions(job_filter, indexes)[:1]:
         by, arms = _label_arms(condition, indexes, order, states)
         if order is not Order.UPDATE_TIME and len(arms) <= MAX_ARMS:
             return _route(others, order, states, by, arms)
-    return _route(wanted, order, states, *_arms(wanted, order, states))
+    return _route(job_filter, order, states, *_arms(job_filter, order, states))
 
 
-def _route(wanted: JobFilter, order: Order, states: frozenset[JobState], by: By, arms: Sequence[Arm]) -> Route:
+def _route(job_filter: JobFilter, order: Order, states: frozenset[JobState], by: By, arms: Sequence[Arm]) -> Route:
     """Return a walk of jobs by these arms, which leave this filter to be tested."""
-    tests = tests_of(wanted, excluded=order)
+    tests = tests_of(job_filter, excluded=order)
     if by is By.LABEL and states != _ALL:
         tests["state_among"] = sorted(state.value for state in states)
-    if wanted.kinds and by is not By.KIND:
-        tests["kind_among"] = sorted(wanted.kinds)
-    return Route(wanted.owner, order, by, arms, spans_of(wanted)[order], tests)
+    if job_filter.kinds and by is not By.KIND:
+        tests["kind_among"] = sorted(job_filter.kinds)
+    return Route(job_filter.owner, order, by, arms, spans_of(job_filter)[order], tests)
 
 
-def kind_routes(wanted: JobFilter) -> Iterator[Route]:
+def kind_routes(job_filter: JobFilter) -> Iterator[Route]:
     """Yield walks of all jobs of the wanted kinds, some kinds at a time."""
-    states = sorted(states_of(wanted))
-    arms = [{"kind": kind, "state": state.value} for kind, state in product(sorted(wanted.kinds), states)]
-    return _some_at_a_time(wanted, By.KIND, arms)
+    states = sorted(states_of(job_filter))
+    arms = [{"kind": kind, "state": state.value} for kind, state in product(sorted(job_filter.kinds), states)]
+    return _routes_in_parts(job_filter, By.KIND, arms)
 
 
-def label_routes(wanted: JobFilter, condition: LabelCondition, indexes: LabelIndexes) -> Iterator[Route]:
+def label_routes(job_filter: JobFilter, condition: LabelCondition, indexes: LabelIndexes) -> Iterator[Route]:
     """Yield walks of all jobs that meet a condition on an indexed label, some values at a time."""
-    return _some_at_a_time(wanted, *_label_arms(condition, indexes, Order.CREATE_TIME, states_of(wanted)))
+    return _routes_in_parts(job_filter, *_label_arms(condition, indexes, Order.CREATE_TIME, states_of(job_filter)))
 
 
-def _some_at_a_time(wanted: JobFilter, by: By, arms: Sequence[Arm]) -> Iterator[Route]:
-    span = spans_of(wanted)[Order.CREATE_TIME]
+def _routes_in_parts(job_filter: JobFilter, by: By, arms: Sequence[Arm]) -> Iterator[Route]:
+    span = spans_of(job_filter)[Order.CREATE_TIME]
     for begin in range(0, len(arms), MAX_ARMS):
-        yield Route(wanted.owner, Order.CREATE_TIME, by, arms[begin : begin + MAX_ARMS], span, {})
+        yield Route(job_filter.owner, Order.CREATE_TIME, by, arms[begin : begin + MAX_ARMS], span, {})
 
 
-def indexed_conditions(wanted: JobFilter, indexes: LabelIndexes) -> list[tuple[LabelCondition, JobFilter]]:
+def indexed_conditions(job_filter: JobFilter, indexes: LabelIndexes) -> list[tuple[LabelCondition, JobFilter]]:
     """Return the conditions that indexes serve, those of few values first, each with the filter without it."""
     equal = [
         (
             LabelCondition(name, (value,)),
-            with_changes(wanted, labels={n: v for n, v in wanted.labels.items() if n != name}),
+            replace(job_filter, labels={n: v for n, v in job_filter.labels.items() if n != name}),
         )
-        for name, value in wanted.labels.items()
+        for name, value in job_filter.labels.items()
         if name in indexes
     ]
     among = [
-        (one, with_changes(wanted, label_conditions=tuple(o for o in wanted.label_conditions if o is not one)))
-        for one in wanted.label_conditions
-        if one.values and one.name in indexes
+        (
+            condition,
+            replace(job_filter, label_conditions=tuple(o for o in job_filter.label_conditions if o is not condition)),
+        )
+        for condition in job_filter.label_conditions
+        if condition.values and condition.name in indexes
     ]
-    return sorted(equal + among, key=lambda found: len(found[0].values))
+    return sorted(equal + among, key=lambda pair: len(pair[0].values))
 
 
 def _label_arms(
@@ -149,22 +151,24 @@ def _label_arms(
     return By.LABEL_STATE, [{**value, "state": state.value} for value, state in product(values, sorted(states))]
 
 
-def _arms(wanted: JobFilter, order: Order, states: frozenset[JobState]) -> tuple[By, list[Arm]]:
+def _arms(job_filter: JobFilter, order: Order, states: frozenset[JobState]) -> tuple[By, list[Arm]]:
     listed = sorted(state.value for state in states)
     if order is Order.CREATE_TIME:
-        if wanted.kinds and len(wanted.kinds) * len(listed) <= MAX_ARMS:
-            return By.KIND, [{"kind": kind, "state": state} for kind, state in product(sorted(wanted.kinds), listed)]
+        if job_filter.kinds and len(job_filter.kinds) * len(listed) <= MAX_ARMS:
+            return By.KIND, [
+                {"kind": kind, "state": state} for kind, state in product(sorted(job_filter.kinds), listed)
+            ]
         if states == _ALL:
             return By.OWNER, [{}]
     return By.STATE, [{"state": state} for state in listed]
 
 
-def spans_of(wanted: JobFilter) -> dict[str, ValueRange]:
+def spans_of(job_filter: JobFilter) -> dict[str, ValueRange]:
     """Return the span of each value that a filter can bound: of those that lists can be ordered by, and of others."""
-    low = wanted.min_priority if wanted.min_priority > MIN_PRIORITY else None
-    high = wanted.max_priority + 1 if wanted.max_priority < MAX_PRIORITY else None
+    low = job_filter.min_priority if job_filter.min_priority > MIN_PRIORITY else None
+    high = job_filter.max_priority + 1 if job_filter.max_priority < MAX_PRIORITY else None
     return {
-        **{name: ValueRange(*astuple(getattr(wanted, name))) for name in _TIMES},
+        **{name: ValueRange(*astuple(getattr(job_filter, name))) for name in _TIMES},
         Order.PRIORITY: ValueRange(low, high),
     }
 
@@ -172,62 +176,65 @@ def spans_of(wanted: JobFilter) -> dict[str, ValueRange]:
 _TIMES: Final = (*(order.value for order in Order if order is not Order.PRIORITY), "start_time", "schedule_time")
 
 
-def bounded(wanted: JobFilter) -> list[Order]:
+def bounded(job_filter: JobFilter) -> list[Order]:
     """Return the orders by whose value the filter leaves jobs out."""
-    spans = spans_of(wanted)
+    spans = spans_of(job_filter)
     return [order for order in Order if spans[order] != _ANY]
 
 
-def tests_of(wanted: JobFilter, *, excluded: Order | None) -> dict[str, object]:
+def tests_of(job_filter: JobFilter, *, excluded: Order | None) -> dict[str, object]:
     """Return the conditions on values, except one, and on words, as parameters."""
-    tests: dict[str, object] = word_tests(wanted)
-    if wanted.job_ids:
-        tests["job_key_among"] = wanted.job_keys
-    if wanted.task_id:
-        tests["task_id"] = wanted.task_id
-    if wanted.callers_only:
+    tests: dict[str, object] = word_tests(job_filter)
+    if job_filter.job_ids:
+        tests["job_key_among"] = job_filter.job_keys
+    if job_filter.task_id:
+        tests["task_id"] = job_filter.task_id
+    if job_filter.callers_only:
         tests["not_kind"] = f"{RESERVED}%"
-    for name, (low, high) in spans_of(wanted).items():
+    for name, (low, high) in spans_of(job_filter).items():
         if name != excluded and low is not None:
             tests[f"{name}_low"] = low
         if name != excluded and high is not None:
             tests[f"{name}_high"] = high
-    for number, condition in enumerate(wanted.label_conditions):
+    for number, condition in enumerate(job_filter.label_conditions):
         if not condition.values:
             tests[f"part_of_label_{number}"] = f" {label_name_mark(condition.name)}"
     return tests
 
 
-def all_tests(wanted: JobFilter) -> dict[str, object]:
+def all_tests(job_filter: JobFilter) -> dict[str, object]:
     """Return every condition of a filter, as parameters."""
-    tests = {**tests_of(wanted, excluded=None), "state_among": [state.value for state in states_of(wanted)]}
-    return {**tests, "kind_among": sorted(wanted.kinds)} if wanted.kinds else tests
+    tests = {**tests_of(job_filter, excluded=None), "state_among": [state.value for state in states_of(job_filter)]}
+    return {**tests, "kind_among": sorted(job_filter.kinds)} if job_filter.kinds else tests
 
 
-def word_tests(wanted: JobFilter) -> dict[str, object]:
+def word_tests(job_filter: JobFilter) -> dict[str, object]:
     """Return the conditions that full text serves, as parameters: a text, or several of which one is to be there."""
     return {
         f"part_{number}" if len(parts) == 1 else f"any_part_{number}": parts[0] if len(parts) == 1 else parts
-        for number, parts in enumerate(word_parts(wanted))
+        for number, parts in enumerate(word_parts(job_filter))
     }
 
 
-def word_parts(wanted: JobFilter) -> list[list[str]]:
+def word_parts(job_filter: JobFilter) -> list[list[str]]:
     """Return texts with a space before them, and with one behind those that are whole words.
 
     Of each list a job's words, with a space before and after each, must hold one.
     """
-    marks = [[mark] for mark in label_marks(wanted.labels)]
+    marks = [[mark] for mark in label_marks(job_filter.labels)]
     marks += [
-        [mark for value in one.values for mark in label_marks({one.name: value})]
-        for one in wanted.label_conditions
-        if one.values
+        [mark for value in condition.values for mark in label_marks({condition.name: value})]
+        for condition in job_filter.label_conditions
+        if condition.values
     ]
-    if wanted.unique_key:
-        marks.append([unique_key_mark(wanted.unique_key)])
-    if wanted.error_code:
-        marks.append([error_code_mark(wanted.error_code)])
-    return [*([f" {prefix}"] for prefix in wanted.search), *([f" {mark} " for mark in some] for some in marks)]
+    if job_filter.unique_key:
+        marks.append([unique_key_mark(job_filter.unique_key)])
+    if job_filter.error_code:
+        marks.append([error_code_mark(job_filter.error_code)])
+    return [
+        *([f" {prefix}"] for prefix in job_filter.search),
+        *([f" {mark} " for mark in alternatives] for alternatives in marks),
+    ]
 
 
 class Steps(MsgStruct, frozen=True):
@@ -241,14 +248,14 @@ class Steps(MsgStruct, frozen=True):
         self, route: Route, limit: int, *, skip: int = 0, after: PageKey | None = None, until: PageKey | None = None
     ) -> list[PageKey]:
         """Return the next keys of a route after a place, up to another one, without the first `skip`."""
-        given: dict[str, object] = {
+        values: dict[str, object] = {
             "owner": route.owner,
             "most": limit,
             "skip": skip,
             **parameters(route.tests, self.dialect),
         }
         for number, arm in enumerate(route.arms):
-            given |= {f"{name}_{number}": value for name, value in arm.items()}
+            values |= {f"{name}_{number}": value for name, value in arm.items()}
         start, stop = ("low", "high") if self.ascending else ("high", "low")
         shape = Shape(
             route.order,
@@ -256,11 +263,11 @@ class Steps(MsgStruct, frozen=True):
             route.by,
             len(route.arms),
             # Places lie within the span: what was walked before, and where the walk is to end.
-            _bound(given, "after", after, start, getattr(route.span, start)),
-            _bound(given, "until", until, stop, getattr(route.span, stop)),
+            _bound(values, "after", after, start, getattr(route.span, start)),
+            _bound(values, "until", until, stop, getattr(route.span, stop)),
             tuple(sorted(route.tests)),
         )
-        rows = _statement(shape, self.dialect).rows(self.connection, given)
+        rows = _statement(shape, self.dialect).rows(self.connection, values)
         return [PageKey(place if route.place is None else route.place, time, key) for place, time, key in rows]
 
 
@@ -269,14 +276,14 @@ def _statement(shape: Shape, dialect: Dialect) -> DriverStatement:
     return DriverStatement(walk(shape, dialect))
 
 
-def _bound(given: dict[str, object], name: str, place: PageKey | None, side: str, bound: int | None) -> str:
+def _bound(values: dict[str, object], name: str, place: PageKey | None, side: str, bound: int | None) -> str:
     """Add the parameters of one end of a walk, and return its name: a place, a bound of the span, or nothing."""
     if place is not None:
-        given |= place_parameters(name, place)
+        values |= place_parameters(name, place)
         return name
     if bound is None:
         return ""
-    given[side] = bound
+    values[side] = bound
     return side
 
 

@@ -26,10 +26,10 @@ def read_trail(connection: Connection, job_key: str, uid: bytes | None) -> Trail
     present = connection.execute(select(jobs.c.uid).where(jobs.c.job_key == job_key)).scalar()
     if present is not None and uid in (None, present):
         return Trail(present, _deleted_before(connection, job_key, _NO_END), _NO_END)
-    wanted = select(tombstones.c.uid, tombstones.c.position).where(tombstones.c.job_key == job_key)
+    statement = select(tombstones.c.uid, tombstones.c.position).where(tombstones.c.job_key == job_key)
     if uid is not None:
-        wanted = wanted.where(tombstones.c.uid == uid)
-    last = connection.execute(wanted.order_by(tombstones.c.position.desc()).limit(1)).first()
+        statement = statement.where(tombstones.c.uid == uid)
+    last = connection.execute(statement.order_by(tombstones.c.position.desc()).limit(1)).first()
     return None if last is None else Trail(last.uid, _deleted_before(connection, job_key, last.position), last.position)
 
 

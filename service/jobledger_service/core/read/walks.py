@@ -157,8 +157,8 @@ def condition(name: str, dialect: Dialect, table: Table = jobs) -> ColumnElement
     column, _, side = name.rpartition("_")
     if side == "among":
         return dialect.is_one_of(table.c[column].concat(_NOTHING), name)
-    value, given = table.c[column] + literal_column("0"), bindparam(name, type_=BigInteger)
-    return value >= given if side == "low" else value < given
+    value, parameter = table.c[column] + literal_column("0"), bindparam(name, type_=BigInteger)
+    return value >= parameter if side == "low" else value < parameter
 
 
 def _words_hold(name: str, dialect: Dialect) -> ColumnElement[bool]:
@@ -180,10 +180,10 @@ def sorted_few(order: Order, tests: tuple[str, ...], dialect: Dialect, *, ascend
     if order is Order.END_TIME:
         place[0] = func.coalesce(place[0], literal_column(str(NEVER), BigInteger))
     # Nothing is said of the owner, whose keys they are: SQLite would read all of the owner's jobs.
-    found = _keys(place).where(dialect.is_one_of(jobs.c.job_key, "keys"))
-    found = found.where(*(condition(name, dialect) for name in tests))
+    statement = _keys(place).where(dialect.is_one_of(jobs.c.job_key, "keys"))
+    statement = statement.where(*(condition(name, dialect) for name in tests))
     if after:
-        found = found.where(_beyond(order, place, ascending=ascending))
-    return found.order_by(*(place if ascending else [column.desc() for column in place])).limit(
+        statement = statement.where(_beyond(order, place, ascending=ascending))
+    return statement.order_by(*(place if ascending else [column.desc() for column in place])).limit(
         bindparam("most", type_=Integer)
     )

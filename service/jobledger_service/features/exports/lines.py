@@ -13,7 +13,7 @@ from msgspec.structs import fields
 
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.message_functions import reading
-from jobledger_service.core.api.parse import READERS
+from jobledger_service.core.api.parse import FROM_MESSAGES
 from jobledger_service.core.model.bounds.limits import MAX_TIME, SECOND
 from jobledger_service.core.model.chunk import Artifact, Artifacts, WorkError
 from jobledger_service.core.model.compiled import compiled
@@ -89,7 +89,7 @@ def _exported(scope: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
 
 
 _SCOPE: Final[dict[str, Any]] = {
-    **READERS,
+    **FROM_MESSAGES,
     "when": _when,
     "timing": _timing,
     "artifact": _artifact,
