@@ -7,7 +7,7 @@ import pytest
 from jobledger.v1.error_reason_pb2 import ErrorReason
 from jobledger.v1.job_pb2 import JobState
 from jobledger_service.core.api.checks import SCHEMES
-from jobledger_service.features.exports.lines import COLUMNS
+from jobledger_service.features.exports.lines import EXPORT_COLUMNS
 from jobledger_service.settings import SETTINGS
 
 from tests.docs.documents import DOCUMENTS, ROOT, name_of
@@ -71,7 +71,7 @@ def test_every_state_is_reported():
 
 def test_every_column_of_an_export_is_reported_in_its_order():
     rows = [row for row in read("docs/export.md").splitlines() if row.startswith("| `")]
-    assert [row.split("|")[1].strip(" `") for row in rows] == list(COLUMNS)
+    assert [row.split("|")[1].strip(" `") for row in rows] == list(EXPORT_COLUMNS)
 
 
 def test_every_scheme_is_reported():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.history.change import Change, ChangeType
 from jobledger_service.core.model.states import JobState
-from jobledger_service.features.webhooks.deliveries import Attempt, delivery_id, parse_delivery_id, schedule
+from jobledger_service.features.webhooks.deliveries import DeliveryAttempt, delivery_id, parse_delivery_id, schedule
 from jobledger_service.features.webhooks.rules import (
     MAX_SECRETS,
     Secret,
@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from tests.docs.documents import ROOT
 
 DAY = 86_400 * SECOND
-FAILED = Attempt(0, 0, 500, "answered 500")
+FAILED = DeliveryAttempt(0, 0, 500, "answered 500")
 PERCENTS = st.lists(st.integers(1, 99), unique=True).map(sorted)
 SPANS = st.integers(0, 30 * DAY)
 
@@ -79,12 +79,12 @@ def test_the_schedule_is_the_one_of_the_document():
 
 @given(st.integers(1, 60), SPANS, st.floats(0, 1), SPANS)
 def test_an_attempt_is_never_outside_the_window(tries: int, now: int, jitter_sample: float, requested: int):
-    again = schedule(5 * SECOND, DAY).next(tries, 0, Attempt(0, now, 503, "", requested), jitter_sample)
+    again = schedule(5 * SECOND, DAY).next(tries, 0, DeliveryAttempt(0, now, 503, "", requested), jitter_sample)
     assert (again is None) == (now >= DAY)
     if again is not None:
         assert now < again <= DAY
         assert again >= min(now + requested, DAY)
-    assert schedule(5 * SECOND, DAY).next(tries, 0, Attempt(0, now, 410, ""), jitter_sample) is None
+    assert schedule(5 * SECOND, DAY).next(tries, 0, DeliveryAttempt(0, now, 410, ""), jitter_sample) is None
 
 
 @given(st.lists(st.tuples(SPANS, SPANS), max_size=20))

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from jobledger_service.core.database.engines import Database
 from jobledger_service.core.model.states import DeliveryState, WebhookState
-from jobledger_service.features.webhooks.deliveries import Attempt, Delivery, DeliveryCapacity
+from jobledger_service.features.webhooks.deliveries import Delivery, DeliveryAttempt, DeliveryCapacity
 from jobledger_service.features.webhooks.delivery_store import EXPIRED_MESSAGE, SqlDeliveryStore
 from jobledger_service.features.webhooks.rules import Missed, Secret, Webhook, WebhookEventType
 from jobledger_service.features.webhooks.store import FanoutBatch, SqlWebhookStore
@@ -38,8 +38,8 @@ def test_what_is_too_old_dies_or_is_forgotten_and_the_next_of_its_job_goes(datab
     assert store.record_batch(FanoutBatch(0, 4, None, drafts), 5)
     running, done, broken = sorted(claim(delivery_store, 5), key=lambda one: one.position)
     assert [one.position for one in (running, done, broken)] == [1, 3, 4]
-    delivered = done.attempted(Attempt(5, 1, 200, ""), None)
-    failed = broken.attempted(Attempt(5, 1, 500, "answered 500"), 1_000)
+    delivered = done.attempted(DeliveryAttempt(5, 1, 200, ""), None)
+    failed = broken.attempted(DeliveryAttempt(5, 1, 500, "answered 500"), 1_000)
     assert claim(delivery_store, 6, delivered, failed) == []
 
     assert delivery_store.trim_deliveries(before=10, limit=100, now=20) == 2
@@ -64,10 +64,10 @@ def test_an_attempt_that_comes_too_late_changes_nothing(database: Database):
     assert claim(delivery_store, 14) == []
     [second] = claim(delivery_store, 15)
     assert (first.attempt_count, second.attempt_count) == (1, 2)
-    late = first.attempted(Attempt(5, 1, 410, "answered 410"), None)
+    late = first.attempted(DeliveryAttempt(5, 1, 410, "answered 410"), None)
     claim(delivery_store, 16, late)
     assert delivery_store.deliveries(webhook.key, ALL, None, 10)[0][0].state is DeliveryState.PENDING
-    claim(delivery_store, 17, second.attempted(Attempt(15, 1, 200, ""), None))
+    claim(delivery_store, 17, second.attempted(DeliveryAttempt(15, 1, 200, ""), None))
     assert delivery_store.deliveries(webhook.key, ALL, None, 10)[0][0].state is DeliveryState.DELIVERED
 
 
@@ -130,7 +130,7 @@ def test_a_page_of_some_states_examines_so_many_deliveries_and_reports_where_it_
     webhook = store.create(made("w"), 1)
     assert store.record_batch(FanoutBatch(0, 8, None, [draft(webhook, n, f"job-{n}") for n in range(1, 9)]), 5)
     [first, *_] = sorted(claim(delivery_store, 5), key=lambda one: one.position)
-    claim(delivery_store, 6, first.attempted(Attempt(5, 1, 200, ""), None))
+    claim(delivery_store, 6, first.attempted(DeliveryAttempt(5, 1, 200, ""), None))
     pages, place = list[list[int]](), None
     while not pages or place:
         page, place = delivery_store.deliveries(webhook.key, frozenset({DeliveryState.DELIVERED}), place, 2)
@@ -144,7 +144,7 @@ def test_a_page_of_some_states_examines_so_many_deliveries_and_reports_where_it_
 def test_a_page_of_deliveries_fits_into_a_reply(database: Database):
     store, delivery_store = SqlWebhookStore(database), SqlDeliveryStore(database)
     webhook = store.create(made("w"), 1)
-    event_type = (Attempt(5, 1, 500, "x" * 100_000),) * 20  # far more than the service itself notes
+    event_type = (DeliveryAttempt(5, 1, 500, "x" * 100_000),) * 20  # far more than the service itself notes
     drafts = [draft(webhook, n, f"job-{n}") for n in range(1, 5)]
     drafts = [replace(one, attempts=event_type) for one in drafts]
     assert store.record_batch(FanoutBatch(0, 4, None, drafts), 5)

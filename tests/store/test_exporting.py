@@ -27,7 +27,7 @@ from jobledger_service.core.write.batch import Executor
 from jobledger_service.core.write.commands import CreateJob, DeleteJob, UpdateJob
 from jobledger_service.core.write.writing import WriteStore
 from jobledger_service.features.exports.api import Exports, job_of
-from jobledger_service.features.exports.lines import COLUMNS, JsonLines
+from jobledger_service.features.exports.lines import EXPORT_COLUMNS, JsonLines
 from jobledger_service.features.exports.store import BEGIN, MAX_PAGE_BYTES, ExportPage, SqlExportStore
 from jobledger_service.features.retention.store import SqlHistoryStore
 from msgspec.structs import replace
@@ -158,7 +158,7 @@ async def test_the_memory_of_an_export_does_not_grow_with_its_jobs(open_ledger: 
     rows = taken = 0
     limits = []
     with traced():
-        async with aclosing(exports.open(EVERYTHING, JsonLines(COLUMNS, ()), "")) as pages:
+        async with aclosing(exports.open(EVERYTHING, JsonLines(EXPORT_COLUMNS, ()), "")) as pages:
             async for pieces in pages:
                 taken += sum(len(ExportJobsResponse.FromString(piece).data) for piece in pieces)
                 rows = ExportJobsResponse.FromString(pieces[-1]).row_count

@@ -32,7 +32,7 @@ from jobledger_service.features.statistics.family import add_statistics
 from jobledger_service.features.statistics.rollup import StatisticsDelta
 from jobledger_service.features.statistics.rules import StatsQuery
 from jobledger_service.features.statistics.store import SqlStatisticsStore
-from jobledger_service.features.webhooks.deliveries import Attempt, Delivery, DeliveryCapacity
+from jobledger_service.features.webhooks.deliveries import Delivery, DeliveryAttempt, DeliveryCapacity
 from jobledger_service.features.webhooks.delivery_store import DELIVERIES_DUE, SqlDeliveryStore
 from jobledger_service.features.webhooks.rules import Secret, Webhook, WebhookEventType
 from jobledger_service.features.webhooks.store import EVENTS_DUE, FanoutBatch, SqlWebhookStore
@@ -320,7 +320,7 @@ def test_deliveries_that_are_due_and_the_next_of_a_job_walk_their_indexes(databa
     assert delivery_store.is_due(5)
     plans.hold("deliveries_scheduled")
     [(_, first)] = delivery_store.settle_and_claim([], lambda same, _: same, ROOM, 5, 10)
-    done = first.attempted(Attempt(5, 1, 200, ""), None)
+    done = first.attempted(DeliveryAttempt(5, 1, 200, ""), None)
     plans.steps.clear()
     [(_, second)] = delivery_store.settle_and_claim([done], lambda same, _: same, ROOM, 6, 10)
     assert (first.position, second.position) == (1, 2)

@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 _PASSWORD = re.compile(r"((?<=://)[^:/?#]*:(?=.*@)|(?:^|[?&\s])(?:ssl)?password\s*=)(?:.*(?=@)|[^&#]*)")
 OWNER_THREADS: Final = 3
 """Threads on which owners take turns. One is always free for other owners, whatever one owner requests."""
-READERS = OWNER_THREADS + 3
+READ_CONNECTIONS = OWNER_THREADS + 3
 """The number of connections, one for each thread that reads, so that none waits for another's: those of callers' reads,
 and one each for single jobs, the feed, and the duties. Exports have another one."""
 _POSITION: Final = "position"

@@ -11,7 +11,7 @@ from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.model.owners import ALL_OWNERS
 
-from .subscription import Delivery, FeedCounts, FeedSubscription
+from .subscription import FeedCounts, FeedSubscription, OutgoingEntry
 
 Label = tuple[str, str]
 Route = tuple[str | None, Label | None] | str
@@ -102,9 +102,9 @@ class Subscribers:
                     self._offer(entry, group.subscriptions)
 
     def _offer(self, entry: Entry, subscriptions: Iterable[FeedSubscription]) -> None:
-        delivery = Delivery(entry)
+        outgoing = OutgoingEntry(entry)
         for subscription in subscriptions:
-            subscription.offer(delivery)
+            subscription.offer(outgoing)
 
 
 _NO_GROUPS: Final[_Groups] = {}

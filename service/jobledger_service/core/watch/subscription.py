@@ -102,7 +102,7 @@ class BookmarkTimer:
         self.last_sent = monotonic()
 
 
-class Delivery:
+class OutgoingEntry:
     """An entry that was just committed, on its way to the watchers that it reaches by one route.
 
     `messages` are those that were made of it, by the kind of watch: also a watch whose last message is not yet written
@@ -136,14 +136,14 @@ class Live:
         self.kind = kind
         self._make = make
 
-    def make(self, delivery: Delivery) -> bytes | None:
+    def make(self, outgoing: OutgoingEntry) -> bytes | None:
         """Make the message of an entry for all watches of this kind; None for the task's."""
         try:
-            message = self._make(delivery.entry)
+            message = self._make(outgoing.entry)
         except Exception:  # noqa: BLE001  the task will have it too, and report it
             return None
         if message is not None:
-            delivery.messages[self.kind] = message
+            outgoing.messages[self.kind] = message
         return message
 
 
@@ -180,7 +180,7 @@ class FeedSubscription:
         self._counts = counts
         self._unsubscribe = unsubscribe
         self._position = after
-        self._queue: deque[Delivery] = deque()
+        self._queue: deque[OutgoingEntry] = deque()
         self._max_queue = MAX_JOB_QUEUE if jobs is None else MAX_QUEUE
         self._bytes = 0
         self._behind = True
@@ -196,12 +196,12 @@ class FeedSubscription:
         looked_at = self._queue[0].entry.position - 1 if self._queue else self._ring.head
         return max(self._position, looked_at)
 
-    def offer(self, delivery: Delivery) -> None:
+    def offer(self, outgoing: OutgoingEntry) -> None:
         """Take an entry that was just committed and concerns the watcher: write it at once, or queue it.
 
         A full queue is dropped: the watcher then reads from the history.
         """
-        entry = delivery.entry
+        entry = outgoing.entry
         if self._behind or entry.position <= self._position:
             return
         if not (self._selects_all or self._selection.may_select(entry)):
@@ -209,13 +209,13 @@ class FeedSubscription:
         self._counts.wakeups += 1
         live = self._live
         if live is not None and not live.writer.is_writing:
-            if self._write(live, delivery):
+            if self._write(live, outgoing):
                 return
             self._live = None
         if len(self._queue) >= self._max_queue or self._bytes >= MAX_PAGE_BYTES:
             self.fall_behind()
         else:
-            self._queue.append(delivery)
+            self._queue.append(outgoing)
             self._bytes += entry.size
             self._counts.queued_bytes += entry.size
         if self._live is None:
@@ -240,14 +240,14 @@ class FeedSubscription:
             self._live = live.writer.on_written = live.writer.on_failed = None
         await live.writer.finish()
 
-    def _write(self, live: Live, delivery: Delivery) -> bool:
+    def _write(self, live: Live, outgoing: OutgoingEntry) -> bool:
         """Begin to write an entry, if it is selected; False when that is for the task, which also waits for room."""
-        entry = delivery.entry
+        entry = outgoing.entry
         if self._selects_all or self._selection.select((entry,)):
-            message = delivery.messages.get(live.kind) or live.make(delivery)
+            message = outgoing.messages.get(live.kind) or live.make(outgoing)
             if message is None or not live.writer.begin(message):
                 return False
-            live.timer.last_sent = delivery.time
+            live.timer.last_sent = outgoing.time
         self._position = entry.position
         return True
 
@@ -314,7 +314,7 @@ class FeedSubscription:
     def _drain(self) -> Sequence[Entry]:
         if not self._queue:
             return ()
-        entries = [delivery.entry for delivery in self._queue]
+        entries = [outgoing.entry for outgoing in self._queue]
         self._clear_queue()
         self._advance(entries[-1].position)
         return self._selection.select(entries)

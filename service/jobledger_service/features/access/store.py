@@ -14,7 +14,7 @@ from .keyring import KeyChanges
 from .rules import ApiKey
 from .tables import api_keys
 
-COLUMNS = [column for column in api_keys.c if column.name != "change"]
+KEY_COLUMNS = [column for column in api_keys.c if column.name != "change"]
 Decide = Callable[[ApiKey | None], Sequence[ApiKey]]
 """The decision about a key: the rows to write. It may raise a Refusal, and then nothing is written."""
 Place = tuple[int, str]
@@ -38,7 +38,7 @@ class SqlKeyStore:
         with self._database.write() as connection:
             self._database.dialect.lock(connection, "keys")
             named = or_(api_keys.c.key_id == key_id, api_keys.c.request_key == literal(request_key))
-            row = connection.execute(select(*COLUMNS).where(named)).first()
+            row = connection.execute(select(*KEY_COLUMNS).where(named)).first()
             old = _key_of(row) if row else None
             written = decide(old)
             for key in written:
@@ -55,7 +55,7 @@ class SqlKeyStore:
         """
         place = (api_keys.c.create_time, api_keys.c.key_id)
         begin = [tuple_(*place) > tuple_(*after)] if after else []
-        in_order = select(*COLUMNS).where(*begin).order_by(*place)
+        in_order = select(*KEY_COLUMNS).where(*begin).order_by(*place)
         page = in_order.limit(limit + 1)
         if owner:
             page = page.where(api_keys.c.owner == owner)
@@ -74,7 +74,7 @@ class SqlKeyStore:
 
     def changes(self, since: int) -> KeyChanges:
         """Return the keys created or changed from this change on, each with the number of its last change."""
-        changed = select(*COLUMNS, api_keys.c.change).where(api_keys.c.change >= since).order_by(api_keys.c.change)
+        changed = select(*KEY_COLUMNS, api_keys.c.change).where(api_keys.c.change >= since).order_by(api_keys.c.change)
         with self._database.read() as connection:
             return [(row.change, _key_of(row[:-1])) for row in connection.execute(changed)]
 

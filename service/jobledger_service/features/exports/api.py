@@ -32,7 +32,7 @@ from jobledger_service.core.watch.live_feed import LiveFeed
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 
-from .lines import COLUMNS, Lines, lines_of
+from .lines import EXPORT_COLUMNS, Lines, lines_of
 from .store import BEGIN, ExportedJob, ExportKey, SqlExportStore
 
 P = ParamSpec("P")
@@ -221,14 +221,14 @@ def export(request: export_pb2.ExportJobsRequest, caller: Caller) -> tuple[JobFi
 
 def _check_columns(checks: Checks, request: export_pb2.ExportJobsRequest) -> None:
     for field, names, max_count in (
-        ("columns", request.columns, len(COLUMNS)),
+        ("columns", request.columns, len(EXPORT_COLUMNS)),
         ("label_columns", request.label_columns, MAX_LABELS),
     ):
         checks.count(field, len(names), max_count)
         for index, name in enumerate(names):
             if field == "label_columns":
                 checks.form(f"{field}[{index}]", name, LABEL, f"the name of {LABEL_FORM}")
-            elif name not in COLUMNS:
+            elif name not in EXPORT_COLUMNS:
                 checks.fault(f"{field}[{index}]", f"value {shown(name)} must be the name of a column; {_nearest(name)}")
         for name, times in Counter(names).items():
             if times > 1:
@@ -236,7 +236,7 @@ def _check_columns(checks: Checks, request: export_pb2.ExportJobsRequest) -> Non
 
 
 def _nearest(name: str) -> str:
-    near = get_close_matches(name[:64].lower(), COLUMNS, n=1, cutoff=0.5)
+    near = get_close_matches(name[:64].lower(), EXPORT_COLUMNS, n=1, cutoff=0.5)
     return f"the nearest is {near[0]!r}" if near else "columns include job_id, state, create_time"
 
 

@@ -96,7 +96,7 @@ _SCOPE: Final[dict[str, Any]] = {
     "seconds": _seconds,
 }
 _EXPORTED: Final = tuple(_exported(_SCOPE))
-COLUMNS: Final = tuple(name for name, _, _ in _EXPORTED)
+EXPORT_COLUMNS: Final = tuple(name for name, _, _ in _EXPORTED)
 """All columns, in the order in which they are written by default."""
 
 STRUCTURED: Final = frozenset(name for name, _, type_ in _EXPORTED if get_origin(type_) in (tuple, Mapping))
@@ -119,7 +119,7 @@ def unreadable_values(place: ExportKey, error: Exception) -> Sequence[Value]:
         "create_time": _when(min(max(place.create_time, 0), MAX_TIME)),
         "export_error": f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH],
     }
-    return [known.get(name) for name in COLUMNS]
+    return [known.get(name) for name in EXPORT_COLUMNS]
 
 
 _FORMULA: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
@@ -136,7 +136,7 @@ class Lines(ABC):
 
     def __init__(self, columns: Sequence[str], labels: Sequence[str]) -> None:
         self._labels = labels
-        self._places = [COLUMNS.index(name) for name in columns]
+        self._places = [EXPORT_COLUMNS.index(name) for name in columns]
         self.names = [*columns, *(f"label.{label}" for label in labels)]
 
     @property
@@ -204,4 +204,4 @@ class JsonLines(Lines):
 def lines_of(format_: int, columns: Sequence[str], labels: Sequence[str]) -> Lines:
     """Return how jobs are written in a format: these columns, by default all, and those of labels."""
     form = CsvLines if format_ == export_pb2.EXPORT_FORMAT_CSV else JsonLines
-    return form(columns or COLUMNS, labels)
+    return form(columns or EXPORT_COLUMNS, labels)

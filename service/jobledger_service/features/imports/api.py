@@ -32,7 +32,7 @@ from .commands import ImportJobs, JobImport
 from .imported_job import ChunkEnd, ImportedJob, with_finalizer
 from .rules import check
 
-MAX_JOBS: Final = 500
+MAX_JOBS_PER_REQUEST: Final = 500
 MAX_RETRIES: Final = 1_000_000
 MAX_ATTEMPTS: Final = 1_000
 
@@ -186,7 +186,7 @@ class ImportService(MsgStruct, frozen=True):
         try:
             async for request in requests:
                 with Checks() as checks:
-                    checks.count("jobs", len(request.jobs), MAX_JOBS)
+                    checks.count("jobs", len(request.jobs), MAX_JOBS_PER_REQUEST)
                 read = await self._read_all(request, caller.owner)  # while those before are written
                 if before is not None:
                     await before

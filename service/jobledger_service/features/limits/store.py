@@ -9,8 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, exists, select, update
 from jobledger_service.core.database.cells import Row
 from jobledger_service.core.database.dialects import Dialect
 from jobledger_service.core.database.engines import Database
-from jobledger_service.core.database.rows.paused_kinds import COLUMNS as PAUSED
-from jobledger_service.core.database.rows.paused_kinds import PausedKind
+from jobledger_service.core.database.rows.paused_kinds import PAUSED_KIND_COLUMNS, PausedKind
 from jobledger_service.core.database.rows.row_sets import RowSets
 from jobledger_service.core.database.tables import (
     jobs,
@@ -121,7 +120,9 @@ class LimitStore:
         self, owner: str, after: tuple[str, ...] | None, limit: int
     ) -> tuple[list[PausedKind], tuple[str] | None]:
         """Return at most `limit` paused kinds of an owner after one, by name, and the last if there are more."""
-        query = select(*PAUSED).where(paused_kinds.c.owner == owner, paused_kinds.c.kind > (after[0] if after else ""))
+        query = select(*PAUSED_KIND_COLUMNS).where(
+            paused_kinds.c.owner == owner, paused_kinds.c.kind > (after[0] if after else "")
+        )
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(paused_kinds.c.kind).limit(limit + 1))
             page = [PausedKind(*row) for row in rows]

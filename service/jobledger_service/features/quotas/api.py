@@ -26,9 +26,9 @@ from jobledger_service.transport.methods import Calls, Kind, Method
 from .family import Quotas
 from .store import SqlQuotaStore
 
-MAX_JOBS: Final = 10**12
+MAX_JOB_QUOTA: Final = 10**12
 MAX_WATCHES: Final = 1_000_000
-_LARGEST: Final = {"max_unfinished_jobs": MAX_JOBS, "max_stored_jobs": MAX_JOBS, "max_watches": MAX_WATCHES}
+_LARGEST: Final = {"max_unfinished_jobs": MAX_JOB_QUOTA, "max_stored_jobs": MAX_JOB_QUOTA, "max_watches": MAX_WATCHES}
 
 
 def new_quota(request: api.SetQuotaRequest, caller: Caller, now: Micros) -> Quota:

@@ -22,7 +22,7 @@ GONE: Final = 410
 _ID: Final = re.compile(r"([^_]*)_([0-9]{1,18})_([0-9]{1,18})")
 
 
-class Attempt(MsgStruct, frozen=True, array_like=True):
+class DeliveryAttempt(MsgStruct, frozen=True, array_like=True):
     """One try: when it began, how long it took, both in microseconds; `error` is empty when it succeeded.
 
     `retry_after` is the wait that the receiver asked for, in microseconds.
@@ -64,7 +64,7 @@ class Delivery(MsgStruct, frozen=True):
     event_type: WebhookEventType
     create_time: Micros
     state: DeliveryState = DeliveryState.PENDING
-    attempts: tuple[Attempt, ...] = ()
+    attempts: tuple[DeliveryAttempt, ...] = ()
     attempt_count: int = 0
     next_attempt_time: Micros | None = None
     end_time: Micros | None = None
@@ -92,7 +92,7 @@ class Delivery(MsgStruct, frozen=True):
         """The job of its event."""
         return job_id_of(self.job_key)
 
-    def attempted(self, attempt: Attempt, next_time: Micros | None) -> "Delivery":
+    def attempted(self, attempt: DeliveryAttempt, next_time: Micros | None) -> "Delivery":
         """Return the delivery after an attempt, which is the last one unless there is a time of the next."""
         failed = DeliveryState.DEAD if next_time is None else DeliveryState.PENDING
         return replace(
@@ -145,7 +145,7 @@ class Schedule(MsgStruct, frozen=True):
     backoff: RetryPolicy
     window: int
 
-    def next(self, tries: int, first: Micros, attempt: Attempt, jitter_sample: float) -> Micros | None:
+    def next(self, tries: int, first: Micros, attempt: DeliveryAttempt, jitter_sample: float) -> Micros | None:
         """Return the time of the next attempt after `tries` failed ones, and this the last; None when it is dead.
 
         The last attempt is made at the end of the window, so that the whole of it is used. A wait that the receiver

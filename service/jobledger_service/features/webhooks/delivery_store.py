@@ -14,7 +14,7 @@ from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import DeliveryState, WebhookState
 
 from . import rows as stored
-from .deliveries import Attempt, Delivery, DeliveryCapacity
+from .deliveries import Delivery, DeliveryAttempt, DeliveryCapacity
 from .rules import Webhook
 from .store import save
 from .tables import dead, deliveries, over, pending, scheduled, webhooks
@@ -242,7 +242,7 @@ class SqlDeliveryStore:
         rows = [stored.delivery_of(row) for row in connection.execute(stale, {"now": now})] if locked else []
         if rows:
             rows.sort(key=lambda delivery: delivery.place)
-            end = Attempt(now, 0, None, EXPIRED_MESSAGE)
+            end = DeliveryAttempt(now, 0, None, EXPIRED_MESSAGE)
             connection.execute(_FREE, [stored.outcome_row(delivery.attempted(end, None)) for delivery in rows])
         for webhook in locked.values():
             stored.schedule(connection, webhook, now)

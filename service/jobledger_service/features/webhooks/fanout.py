@@ -24,7 +24,7 @@ from jobledger_service.core.model.job import job_id_of, owner_of, uid_of
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.write.committer import UPKEEP_ROWS
 
-from .deliveries import Attempt, Delivery
+from .deliveries import Delivery, DeliveryAttempt
 from .rules import Webhook, WebhookEventType, event_types, reached
 from .store import FanoutBatch, SqlWebhookStore
 
@@ -229,7 +229,7 @@ class WebhookFanout(MsgStruct):
         if error is None:
             return delivery
         self.kernel.unreadable.add("webhooks", f"the event at position {row.position}", error)
-        attempt = Attempt(now, 0, None, f"the event cannot be shown: {error}"[:MAX_ERROR_LENGTH])
+        attempt = DeliveryAttempt(now, 0, None, f"the event cannot be shown: {error}"[:MAX_ERROR_LENGTH])
         return delivery.attempted(attempt, None)
 
     def _percent_before(self, row: EventRow, job: Job) -> float:

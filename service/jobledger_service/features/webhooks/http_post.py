@@ -21,7 +21,7 @@ from jobledger_service.core.model.micros import Micros
 from jobledger_service.settings import Settings
 
 from .addresses import LOOKUPS_PER_ATTEMPT, NameLookups, RefusedAddressError, UnknownHostError, addresses_of
-from .deliveries import OK, Attempt
+from .deliveries import OK, DeliveryAttempt
 from .sealing import UnreadableSecretError
 
 log = structlog.get_logger(__name__)
@@ -114,7 +114,7 @@ class HttpPost:
         """Close the connections."""
         await self._pool.aclose()
 
-    async def __call__(self, url: str, secrets: Sequence[str], message_id: str, body: bytes) -> Attempt:
+    async def __call__(self, url: str, secrets: Sequence[str], message_id: str, body: bytes) -> DeliveryAttempt:
         """Post a body, signed, and return the outcome; never raises for errors of a receiver or the network."""
         begun = self._clock()
         status, retry_after, error = None, 0, ""
@@ -124,7 +124,7 @@ class HttpPost:
             error = _failure(status)
         except Exception as raised:  # noqa: BLE001  whatever it is, the attempt has failed
             error = self._sentence(raised)
-        return Attempt(begun, self._clock() - begun, status, error, retry_after)
+        return DeliveryAttempt(begun, self._clock() - begun, status, error, retry_after)
 
     async def _exchange(self, url: str, headers: dict[str, str], body: bytes) -> tuple[int, int]:
         if urlsplit(url).scheme not in self._schemes:

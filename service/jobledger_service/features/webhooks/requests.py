@@ -17,7 +17,7 @@ from jobledger_service.core.model.bounds.limits import DAY
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import DeliveryState, WebhookState
 
-from .deliveries import Attempt, Delivery
+from .deliveries import Delivery, DeliveryAttempt
 from .rules import DEFAULT_EVENT_TYPES, Missed, Secret, Webhook, WebhookEventType
 
 WEBHOOK_ID: Final = re.compile(r"[0-9a-f-]{1,64}")
@@ -40,7 +40,9 @@ _CHOSEN_STATES: Final[dict[int, WebhookState]] = {
     webhook_pb2.WEBHOOK_STATE_DISABLED: WebhookState.DISABLED,
 }
 
-attempt_message: Callable[[Attempt], webhook_pb2.WebhookAttempt] = maker(Attempt, webhook_pb2.WebhookAttempt)
+attempt_message: Callable[[DeliveryAttempt], webhook_pb2.WebhookAttempt] = maker(
+    DeliveryAttempt, webhook_pb2.WebhookAttempt
+)
 delivery_message: Callable[[Delivery], webhook_pb2.WebhookDelivery] = maker(
     Delivery, webhook_pb2.WebhookDelivery, WebhookAttempt=attempt_message
 )

@@ -9,7 +9,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from jobledger_service import VERSION
 from jobledger_service.core.database.cells import read_json
-from jobledger_service.core.database.engines import READERS, Database, Engines, Pooling
+from jobledger_service.core.database.engines import READ_CONNECTIONS, Database, Engines, Pooling
 from jobledger_service.core.database.history import History
 from jobledger_service.core.database.time_limits import CLIENT_GRACE_SECONDS, TimeLimits
 
@@ -26,7 +26,7 @@ def open_postgres(url: URL, limits: TimeLimits, pooling: Pooling) -> Database:
     url = url.update_query_dict({"application_name": f"{CHANNEL}/{VERSION}/{name}"})
     # one connection writes, as there is one writer thread
     writer = _postgres_engine(url, limits, hosts, pooling, 1)
-    reader = _postgres_reader(url, limits.for_reads(limits.read), hosts, pooling, READERS)
+    reader = _postgres_reader(url, limits.for_reads(limits.read), hosts, pooling, READ_CONNECTIONS)
     exporter = _postgres_reader(url, limits.for_reads(limits.export), hosts, pooling, 1)
     return Database(dialect, Engines(writer, reader, exporter), limits, lambda: None, history, pooling=pooling)
 

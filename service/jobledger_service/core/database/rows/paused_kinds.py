@@ -32,7 +32,7 @@ class PausedKind(MsgStruct, frozen=True):
         return self.owner, self.kind
 
 
-COLUMNS = tuple(paused_kinds.c[name] for name in PausedKind.__struct_fields__)
+PAUSED_KIND_COLUMNS = tuple(paused_kinds.c[name] for name in PausedKind.__struct_fields__)
 
 
 def is_paused(owner: ColumnElement[str], kind: ColumnElement[str]) -> ColumnElement[bool]:
@@ -58,7 +58,7 @@ class PausedKindRows:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         of_owners = paused_kinds.c.owner.in_(dialect.keys())
-        self._load = select(*COLUMNS).where(of_owners)
+        self._load = select(*PAUSED_KIND_COLUMNS).where(of_owners)
         self._row_sets = RowSets(dialect)
 
     def lock(self, connection: Connection, owners: Iterable[str]) -> dict[Queue, PausedKind]:

@@ -9,7 +9,7 @@ from sqlalchemy import Table
 
 from jobledger_service.core.database.cells import Row, artifacts_of
 from jobledger_service.core.database.tables import artifact_versions
-from jobledger_service.core.database.tables.schema import BODIES, COLUMNS
+from jobledger_service.core.database.tables.schema import BODIES, COLUMN_KINDS
 from jobledger_service.core.model.chunk import NO_ARTIFACTS
 from jobledger_service.core.model.compiled import compiled, construction
 from jobledger_service.core.model.fields import Field, Kept, field_of, plain_type, type_of
@@ -80,7 +80,7 @@ def row_writer(type_: type[V], fields: Sequence[Field], *written: Kept) -> Calla
     lines = [f"{part} = value.{part}" for part in parts]
     values = {}
     for field in fields:
-        if field.kept in written and field.kept in COLUMNS:
+        if field.kept in written and field.kept in COLUMN_KINDS:
             values[field.name] = _to_column(type_, field)
     for kept, name in BODIES.items():
         inside = [_to_body(type_, field) for field in fields if field.kept is kept]

@@ -11,7 +11,7 @@ from sqlalchemy.pool import PoolProxiedConnection, QueuePool, StaticPool
 
 from jobledger_service.core.database.cells import read_json
 from jobledger_service.core.database.engines import (
-    READERS,
+    READ_CONNECTIONS,
     Database,
     DatabaseInUseError,
     Engines,
@@ -47,7 +47,7 @@ def open_sqlite(url: URL, file: Path, limits: TimeLimits) -> Database:
     """Return a database in an SQLite file, which no other server may have open. Raises DatabaseInUseError."""
     lock = _lock(file)
     writer = _engine(url, WRITER_PRAGMAS, "BEGIN IMMEDIATE", poolclass=StaticPool)
-    reader = _reader(url, limits, READERS)
+    reader = _reader(url, limits, READ_CONNECTIONS)
     exporter = _reader(url, limits, 1)
     dialect = Sqlite()
     return Database(dialect, Engines(writer, reader, exporter), limits, lock.close, History(dialect.start), file)

@@ -1,4 +1,8 @@
-"""The tables of the core; those of features are in their folders, in the same metadata."""
+"""The tables of the core; those of features are in their folders, in the same metadata.
+
+Tables of limits and statistics are here because `maintenance/recount.py` corrects them; `artifact_removals` because
+retention reads it.
+"""
 
 from .figures import (
     chunk_counts,

@@ -65,7 +65,7 @@ class Bits(BigInteger):
 NEVER = 9_223_372_036_854_775_807
 """Stands for the end of a job that has not ended, in the order by end."""
 
-COLUMNS: Final = (Kept.KEY, Kept.FIXED, Kept.COLUMN, Kept.STEADY)
+COLUMN_KINDS: Final = (Kept.KEY, Kept.FIXED, Kept.COLUMN, Kept.STEADY)
 BODIES: Final = {Kept.SETTLED: "settled", Kept.CURRENT: "current"}
 """The columns of bodies: fields that no statement looks at, as one MessagePack array."""
 KEYS: Final = ("job_key", "parked_for")
@@ -77,7 +77,7 @@ _TYPES: Final[dict[Any, TypeEngine[Any]]] = {int: BigInteger(), float: Double(),
 def columns_of(type_: type, fields: Sequence[Field]) -> Iterator[Column[Any]]:
     """Yield the columns of a type's fields, then those of its bodies."""
     for field in fields:
-        if field.kept in COLUMNS:
+        if field.kept in COLUMN_KINDS:
             plain, optional = plain_type(type_, field.path)
             of_field = Key if field.name in KEYS else _SMALL if field.name in SMALL else _TYPES.get(plain, Text())
             yield Column(field.name, of_field, primary_key=field.kept is Kept.KEY, nullable=optional)
