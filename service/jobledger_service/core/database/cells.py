@@ -11,7 +11,7 @@ Row = dict[str, Any]
 
 
 class UnreadableJson:
-    """Stands for what a column of JSON holds that is no JSON. Reading a row with it fails, and fetching does not."""
+    """Stands for invalid JSON in a column. Reading a row with it fails, and fetching does not."""
 
 
 def read_json(text: str | bytes) -> Any:  # noqa: ANN401  any value of JSON

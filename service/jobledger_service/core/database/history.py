@@ -1,7 +1,7 @@
 """What this process has seen of its ledger's history, compared with what each transaction finds.
 
 A database that was exchanged may lack what was acknowledged. On a newer time line, or after a restart, that is lost:
-the ledger goes on from what is left. A database of an older time line has come back, and is stale: nothing is read from
+the ledger continues from the rest. A database of an older time line has come back, and is stale: nothing is read from
 it or written to it, until a connection finds the newer one.
 """
 
@@ -150,7 +150,7 @@ class History:
             self.lost_positions += loss.positions
             self.lost_at = time.monotonic()
             log.error(
-                "the database was exchanged for one that lacks acknowledged changes: watches begin anew",
+                "the database was exchanged for one that lacks acknowledged changes: watches restart",
                 lost_positions=loss.positions,
                 last_kept=loss.kept,
                 now_at=position,

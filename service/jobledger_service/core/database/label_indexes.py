@@ -124,7 +124,7 @@ class LabelIndexStore:
         self._rows = JobLabels(database.dialect)
 
     def choose(self, names: Sequence[str]) -> None:
-        """Let every commit from now on write the indexes of these names, and of no others."""
+        """Make every later commit write the indexes of exactly these names."""
         with self._database.write() as connection:
             before = read_indexes(connection.info[WRITTEN_LABELS])
         if before.keys() != {*names}:

@@ -41,7 +41,7 @@ class UnreadableRows:
             log.error("a row cannot be read and is set aside", place=place, row=row, exc_info=error)
 
     def read(self, place: str, read: Callable[[Stored], Value], row: Stored, key: Key, bad: set[Key]) -> Value | None:
-        """Return what a row holds; None, having put its key among the bad ones, for one that cannot be read."""
+        """Return what a row holds; for an unreadable one, add its key to the bad ones and return None."""
         try:
             return read(row)
         except Exception as error:  # noqa: BLE001  whatever is wrong with one row is wrong with it alone

@@ -23,12 +23,12 @@ def read_writer_level(connection: Connection) -> int:
 
 
 def lock_out_writers(connection: Connection) -> None:
-    """Wait for the writing transactions that are under way, and let others wait until this one ends."""
+    """Wait for running write transactions, and block others until this one ends."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("LOCK TABLE ledger IN ACCESS EXCLUSIVE MODE")
 
 
 def raise_writer_level(connection: Connection, level: int) -> None:
-    """Let only servers of this level or above write from this transaction on; the first step of a migration."""
+    """Restrict writes to servers of this level or above from this transaction on; the first step of a migration."""
     lock_out_writers(connection)
     connection.execute(update(ledger).where(ledger.c.writer_level < level).values(writer_level=level))

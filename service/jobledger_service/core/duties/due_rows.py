@@ -23,7 +23,7 @@ Row = TypeVar("Row", bound=str | ChunkKey)
 
 ROWS_PER_STEP: Final = 500
 MANY: Final = 8
-"""The rows of a step from which on their owner lets the others go first."""
+"""Rows of one owner in a step; an owner with as many is passed over until the others are served."""
 MAX_PASSED_OVER: Final = 256
 """Owners that a read passes over. When there are more, all are read again."""
 

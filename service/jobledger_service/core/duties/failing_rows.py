@@ -13,7 +13,7 @@ Row = TypeVar("Row")
 async def submit_rows(
     rows: Sequence[Row], submit: Callable[[Sequence[Row]], Awaitable[int]], place: str, unreadable: UnreadableRows
 ) -> Sequence[Row]:
-    """Submit a command over the rows and return those that it has not come to; raises Refusal.
+    """Submit a command over the rows and return those that it did not reach; raises Refusal.
 
     The command answers with the number of rows that it did. A row at which it fails is left out for a minute; the rows
     behind it are returned.

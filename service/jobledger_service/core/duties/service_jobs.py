@@ -59,7 +59,7 @@ class ServiceJobs:
         """Claim chunks of different queues, as many as there is room for; there is no more until one is done.
 
         Owners with the fewest running chunks are first, then those whose last turn is the longest ago. When an owner
-        with none finds no room, a running chunk gives way after its step.
+        without running chunks finds no room, a running chunk is released after its step.
         """
         queues = await self._kernel.readers.for_server(self._kernel.store.service_queues)
         running = self._count_by_owner()

@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 
 class BackupError(Exception):
-    """The copy failed; nothing is left of it."""
+    """The copy failed and was removed."""
 
 
 class NotSqliteError(BackupError):

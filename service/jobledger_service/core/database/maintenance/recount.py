@@ -94,7 +94,7 @@ class Recounted(MsgStruct):
     terms: int = 0
     unreadable: int = 0
     label_indexes: int = 0
-    """How many indexes of labels were built anew, as those of each recount are."""
+    """The number of rebuilt label indexes; a recount rebuilds all."""
 
     def lines(self) -> Iterator[str]:
         """Yield the outcome for each derived table, and the reason for those that cannot be derived."""
