@@ -5,10 +5,10 @@ from typing import Any
 
 from jobledger.v1.reasons import CODES
 from jobledger_service.core.api import errors as core_statuses
+from jobledger_service.core.current_call import DeadlinePassedError
 from jobledger_service.core.model.refusals import access_errors, limit_errors  # noqa: F401 - declares refusals
 from jobledger_service.core.model.refusals.errors import Refusal
 from jobledger_service.core.model.refusals.limit_errors import QueueFull, TooManyReads
-from jobledger_service.core.sharing.current_call import DeadlinePassedError
 from jobledger_service.transport import errors as call_statuses
 from jobledger_service.transport.errors import Refused
 from jobledger_service.transport.refusals import CallRefused, InFlightFull, ReplyUnsent, RequestTimedOut

@@ -7,10 +7,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from jobledger_service.core.current_call import CurrentCall, DeadlinePassedError, current_call
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.refusals.limit_errors import QueueFull
-from jobledger_service.core.sharing.current_call import CurrentCall, DeadlinePassedError, current_call
 from jobledger_service.core.write.batch import Commit
 from jobledger_service.core.write.commands import CreateJob, Heartbeat
 from jobledger_service.core.write.committer import BATCH_BOUNDS, UPKEEP_ROWS, Committer

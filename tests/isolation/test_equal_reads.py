@@ -9,7 +9,7 @@ from itertools import count
 import pytest
 from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, ListJobsRequest
 from jobledger_service.core.model.refusals.limit_errors import TooManyReads
-from jobledger_service.core.sharing.readers import MAX_SHARING, SharedReaders
+from jobledger_service.core.read.readers import MAX_SHARING, SharedReaders
 
 from tests.support.api import Api
 from tests.support.bounds import BOUND

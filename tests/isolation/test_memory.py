@@ -10,9 +10,9 @@ from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
+from jobledger_service.core.current_call import begin_call
 from jobledger_service.core.model.job import Inputs, JobSpec
 from jobledger_service.core.model.lifecycle import Cancellation, NewJob
-from jobledger_service.core.sharing.current_call import begin_call
 from jobledger_service.core.write.commands import CancelJob, CreateJob
 from jobledger_service.core.write.committer import BATCH_BOUNDS
 from jobledger_service.core.write.working_set import WorkingSet

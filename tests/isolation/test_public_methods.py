@@ -10,7 +10,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
-from jobledger_service.core.sharing.current_call import begin_call
+from jobledger_service.core.current_call import begin_call
 from jobledger_service.transport.grpc_services import HEALTH_METHODS
 from jobledger_service.transport.in_flight import MAX_PUBLIC_BYTES, MAX_PUBLIC_CALLS, MAX_PUBLIC_RECEIVING, InFlight
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from jobledger_service.core.current_call import CurrentCall, current_call
 from jobledger_service.core.database.engines import OWNER_THREADS
 from jobledger_service.core.model.refusals.limit_errors import TooManyReads
-from jobledger_service.core.sharing.current_call import CurrentCall, current_call
-from jobledger_service.core.sharing.readers import SharedReaders
+from jobledger_service.core.read.readers import SharedReaders
 
 from tests.support.bounds import BOUND
 

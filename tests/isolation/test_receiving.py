@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport
-from jobledger_service.core.sharing.current_call import begin_call
+from jobledger_service.core.current_call import begin_call
 from jobledger_service.settings import Settings
-from jobledger_service.sharing.turns import Places
+from jobledger_service.sharing.places import Places, share_places
 from jobledger_service.transport.in_flight import InFlight
 from jobledger_service.transport.receiving import RequestReceiver
 from jobledger_service.transport.refusals import InFlightFull
@@ -123,7 +123,7 @@ async def test_a_report_on_a_lease_needs_no_place_of_other_requests_and_leaves_o
 @pytest.mark.guarantee("3b.3")
 @pytest.mark.parametrize("count", [3, 6, 24])
 def test_whatever_two_owners_hold_a_third_and_a_fourth_find_a_place(count: int):
-    places = Places(count)
+    places = Places(share_places(count))
     for owner in ("alice", "bob"):
         while places.take_free(owner):
             pass

@@ -18,8 +18,8 @@ from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.refusals.errors import Refusal
 from jobledger_service.core.model.work import NO_RESULTS, WorkReport
 from jobledger_service.core.read.queries import Queries
+from jobledger_service.core.read.readers import Readers
 from jobledger_service.core.read.reading import ReadStore
-from jobledger_service.core.sharing.readers import Readers
 from jobledger_service.core.write.batch import Executor
 from jobledger_service.core.write.commands import CompleteChunks, CreateJob, LeaseStatus
 from jobledger_service.core.write.writing import WriteStore

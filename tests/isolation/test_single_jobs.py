@@ -12,9 +12,9 @@ from jobledger_service.core.database.rows.reads import JobRead, Listing, View
 from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.job import job_key, owner_of
 from jobledger_service.core.read.job_reads import MAX_CHUNKS_AT_ONCE, MAX_SMALL_CHUNKS, SMALL
+from jobledger_service.core.read.loader import Loader
 from jobledger_service.core.read.queries import Queries
-from jobledger_service.core.sharing.loader import Loader
-from jobledger_service.core.sharing.readers import Readers
+from jobledger_service.core.read.readers import Readers
 
 from tests.isolation.large_jobs import ALICE, BOB, LargeLedger, large_ledger
 from tests.support.bounds import BOUND

@@ -10,7 +10,7 @@ from jobledger.v1.chunk_pb2 import Artifact
 from jobledger.v1.job_pb2 import JobView
 from jobledger.v1.job_service_pb2 import GetJobRequest, UpdateJobRequest, WatchJobRequest
 from jobledger.v1.worker_service_pb2 import ClaimedChunk
-from jobledger_service.core.sharing.current_call import begin_call
+from jobledger_service.core.current_call import begin_call
 from jobledger_service.sharing.shares import Shares
 from jobledger_service.transport.in_flight import InFlight
 from jobledger_service.transport.refusals import InFlightFull

@@ -93,15 +93,16 @@ async def test_a_connection_that_watches_health_too_often_is_refused_alone(
 
 
 def test_a_host_that_takes_all_streams_leaves_other_hosts_their_share():
-    streams = PublicStreams(max_streams=100, max_per_connection=1)
+    streams = PublicStreams(max_streams=134, max_per_connection=1)
     with ExitStack() as stack:
         for port in range(100):
             stack.enter_context(streams.hold(f"ipv4:10.0.0.1:{port}"))
         with pytest.raises(TooManyWatches):
             stack.enter_context(streams.hold("ipv4:10.0.0.1:100"))
-        for port in range(50):
+        for port in range(25):
             stack.enter_context(streams.hold(f"ipv4:10.0.0.2:{port}"))
         with pytest.raises(TooManyWatches):
-            stack.enter_context(streams.hold("ipv4:10.0.0.2:50"))
+            stack.enter_context(streams.hold("ipv4:10.0.0.2:25"))
+        stack.enter_context(streams.hold("ipv4:10.0.0.3:0"))
     with streams.hold("ipv4:10.0.0.1:1"):
         pass

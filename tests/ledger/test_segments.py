@@ -29,7 +29,7 @@ from jobledger_service.core.database.tables import jobs
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.lifecycle import Cancellation, CancelOutcome, JobUpdate
 from jobledger_service.core.read.queries import Queries
-from jobledger_service.core.sharing.readers import Readers
+from jobledger_service.core.read.readers import Readers
 from jobledger_service.core.write.commands import CancelJob, UpdateJob
 from jobledger_service.transport.identity import Caller, Role
 from sqlalchemy import event, select

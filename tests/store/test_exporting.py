@@ -20,8 +20,8 @@ from jobledger_service.core.model.job import Inputs, JobSpec
 from jobledger_service.core.model.lifecycle import JobUpdate, NewJob
 from jobledger_service.core.model.refusals.errors import HistoryTrimmed
 from jobledger_service.core.read.queries import Queries
+from jobledger_service.core.read.readers import Readers
 from jobledger_service.core.read.reading import ReadStore
-from jobledger_service.core.sharing.readers import Readers
 from jobledger_service.core.watch.live_feed import LiveFeed
 from jobledger_service.core.write.batch import Executor
 from jobledger_service.core.write.commands import CreateJob, DeleteJob, UpdateJob

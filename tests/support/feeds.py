@@ -13,8 +13,8 @@ from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.database.rows.entry import Entry
 from jobledger_service.core.database.rows.reads import EventRow
 from jobledger_service.core.database.tables import events, ledger
+from jobledger_service.core.read.readers import Readers
 from jobledger_service.core.read.reading import ReadStore
-from jobledger_service.core.sharing.readers import Readers
 from jobledger_service.core.watch.live_feed import LiveFeed
 from jobledger_service.core.watch.subscription import FeedSubscription
 from sqlalchemy import delete, insert, update

@@ -12,7 +12,7 @@ import pytest
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
-from jobledger_service.core.sharing.readers import Readers
+from jobledger_service.core.read.readers import Readers
 from jobledger_service.core.write.commands import CreateJob
 from jobledger_service.core.write.committer import Committer
 from jobledger_service.features.webhooks.fanout import MAX_BODY_BYTES, MAX_DELIVERIES, WebhookFanout

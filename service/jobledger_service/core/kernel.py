@@ -25,9 +25,9 @@ from .model.chunk import Queue
 from .model.history.vitals import Component
 from .read.paging import PageTokens, Place, request_mark
 from .read.queries import Queries
+from .read.readers import Readers
 from .read.reading import ReadStore
-from .sharing.readers import Readers
-from .sharing.waits import Waits
+from .waits import Waits
 from .watch.live_feed import LiveFeed
 from .watch.watch import Watch
 from .write.active_workers import ActiveWorkers

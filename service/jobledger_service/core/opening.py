@@ -14,6 +14,7 @@ from .api.codec import ProtoCodec
 from .api.job_requests import NewId
 from .api.quotas import ShownQuotas
 from .api.worker_requests import RequestContext
+from .current_call import begin_call
 from .cursor import Cursors
 from .database.clock import LedgerClock
 from .database.engines import Database
@@ -28,10 +29,9 @@ from .model.chunk import NO_KIND
 from .model.filters.label_indexes import MAX_INDEXED_LABELS
 from .model.refusals.limit_errors import QuotaExceeded
 from .read.queries import Queries
+from .read.readers import Readers
 from .read.reading import ReadStore
-from .sharing.current_call import begin_call
-from .sharing.readers import Readers
-from .sharing.waits import Waits
+from .waits import Waits
 from .watch.live_feed import LiveFeed
 from .watch.watch import Watch
 from .write.active_workers import ActiveWorkers

@@ -1,1 +1,1 @@
-"""How much an owner may hold and who is next: a call, a message or a step comes in, and its turn goes out."""
+"""How much may wait (`shares`), who is next (`turns`), and both for what comes free (`places`), by owner."""

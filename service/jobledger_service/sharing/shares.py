@@ -20,24 +20,27 @@ class Shares:
         self._spread = spread
         self._held: dict[str, int] = {}
 
-    def try_add(self, owner: str, amount: int, *, reserved: bool) -> bool:
-        """Add to an owner's amount, if it may hold this much more; return whether it may."""
-        left = self.limit - self.total + (self.reserve if reserved else 0) - amount
+    def has_room(self, owner: str, amount: int, *, reserved: bool = False) -> bool:
+        """Whether an owner may hold this much more."""
+        free = self.limit - self.total + (self.reserve if reserved else 0) - amount
         held = self._held.get(owner, 0)
-        if not is_share(held, amount, left, self._spread):
+        return free >= 0 and (not held or held + amount <= self._spread * free)
+
+    def try_add(self, owner: str, amount: int, *, reserved: bool = False) -> bool:
+        """Add to an owner's amount, if it may hold this much more; return whether it may."""
+        if not self.has_room(owner, amount, reserved=reserved):
             return False
-        self.total += amount
-        self._held[owner] = held + amount
+        self.add(owner, amount)
         return True
+
+    def add(self, owner: str, amount: int) -> None:
+        """Add to an owner's amount, whatever it may hold."""
+        self.total += amount
+        self._held[owner] = self._held.get(owner, 0) + amount
 
     def remove(self, owner: str, amount: int) -> None:
         """Subtract from an owner's amount."""
         self.total -= amount
-        left = self._held.pop(owner, 0) - amount
-        if left:
-            self._held[owner] = left
-
-
-def is_share(held: int, amount: int, left: int, spread: int = SPREAD) -> bool:
-    """Whether an owner that holds so much may hold an amount more, after which so much is left."""
-    return left >= 0 and (not held or held + amount <= spread * left)
+        remainder = self._held.pop(owner, 0) - amount
+        if remainder:
+            self._held[owner] = remainder

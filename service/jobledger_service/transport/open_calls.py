@@ -8,6 +8,8 @@ from typing import Final, TypeVar
 
 from msgspec import Struct as MsgStruct
 
+from jobledger_service.sharing.shares import Shares
+
 from .identity import Caller
 from .refusals import CallRefused, TooManyClaims, TooManyWatches
 
@@ -15,8 +17,8 @@ Name = TypeVar("Name")
 
 MAX_PER_CONNECTION: Final = 16
 """Streams without a key of one connection: a client's channel watches the health of one service, or of a few."""
-MAX_STREAMS: Final = 20_000
-"""Such streams of all connections: as many as there are connections with a watch of their own."""
+MAX_STREAMS: Final = 26_668
+"""Such streams of all connections, which hosts share: a lone host, as a proxy is, may have 20,000."""
 
 
 class _OpenCall(MsgStruct, eq=False):
@@ -104,15 +106,13 @@ def _subject(caller: Caller) -> str:
 class PublicStreams:
     """The open streams that need no key, such as Watch of grpc.health.v1, by connection and by host.
 
-    When there are as many as may be, a host with less than its share of them may still open some.
+    Hosts share them.
     """
 
     def __init__(self, max_streams: int = MAX_STREAMS, max_per_connection: int = MAX_PER_CONNECTION) -> None:
-        self._max_streams = max_streams
         self._max_per_connection = max_per_connection
         self._of_connection: Counter[str] = Counter()
-        self._of_host: Counter[str] = Counter()
-        self._count = 0
+        self._of_hosts = Shares(max_streams)
 
     @contextmanager
     def hold(self, peer: str) -> Iterator[None]:
@@ -120,19 +120,14 @@ class PublicStreams:
         host = peer.rpartition(":")[0]
         if self._of_connection[peer] >= self._max_per_connection:
             raise TooManyWatches("connection", self._max_per_connection)
-        if self._count >= self._max_streams:
-            share = self._max_streams // len(self._of_host.keys() | {host})
-            if self._of_host[host] >= share:
-                raise TooManyWatches("server", self._max_streams)
-        self._count += 1
+        if not self._of_hosts.try_add(host, 1):
+            raise TooManyWatches("server", self._of_hosts.limit)
         self._of_connection[peer] += 1
-        self._of_host[host] += 1
         try:
             yield
         finally:
-            self._count -= 1
             _remove(self._of_connection, peer)
-            _remove(self._of_host, host)
+            self._of_hosts.remove(host, 1)
 
 
 def _remove(counts: Counter[Name], name: Name) -> None:

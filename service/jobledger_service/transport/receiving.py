@@ -9,13 +9,15 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from math import inf
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from jobledger_service.sharing.shares import Shares
-from jobledger_service.sharing.turns import Places
+from jobledger_service.sharing.places import Places, share_places
 
 from .methods import Context
 from .refusals import InFlightFull, RequestTimedOut
+
+if TYPE_CHECKING:
+    from jobledger_service.sharing.shares import Shares
 
 T = TypeVar("T")
 
@@ -49,18 +51,19 @@ class RequestReceiver(Places):
         timeout_seconds: float = RECEIVE_TIMEOUT_SECONDS,
         max_wait_seconds: float = inf,
     ) -> None:
-        super().__init__(places, reserve)
+        super().__init__(share_places(places), share_places(reserve))
         self._max_wait_seconds = max_wait_seconds
         self._timeout_seconds = timeout_seconds
         self._slots: dict[_Slot, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    async def _wait(self, owner: str, *, reserved: bool) -> Shares:
+    async def take(self, owner: str, amount: int = 1, *, reserved: bool = False) -> "Shares":
+        """Take a place, perhaps after others; raises InFlightFull when the owner's calls wait too long."""
         if not reserved and self.longest_wait(owner) > self._max_wait_seconds:
             raise InFlightFull("receiving")
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._cancel_slow)
-        return await super()._wait(owner, reserved=reserved)
+        return await super().take(owner, amount, reserved=reserved)
 
     async def receive(self, context: Context) -> Any:  # noqa: ANN401  bytes, or gRPC's EOF
         """Return the next request of a call that has a place, EOF when there is none; raises RequestTimedOut."""
@@ -92,7 +95,7 @@ class LargeRequests:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "requests")
-        self._places = Places(1)
+        self._places = Places(share_places(1))
 
     async def read(self, owner: str, read: Callable[[bytes], T], raw: bytes, *, reserved: bool = False) -> T:
         """Return what `read` makes of a request; raises its errors."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from jobledger_service.sharing.turns import OwnerLines
+from jobledger_service.sharing.turns import Turns
 
 READ_BYTES: Final = 4_500_000
 """Bytes after which a stream counts as read: gRPC's own clients hold up to 4 MiB of a stream unread."""
@@ -44,7 +44,7 @@ class SendTurns:
         self.rate = MIN_RATE
         self._clock = clock
         self._cpu_time = cpu_time
-        self._lines: OwnerLines[Callable[[], None]] = OwnerLines()
+        self._turns: Turns[str, Callable[[], None]] = Turns()
         self._timer: asyncio.TimerHandle | None = None
         self._allowed = MAX_BURST
         self._allowed_at = self._checked_at = clock()
@@ -54,7 +54,7 @@ class SendTurns:
         """Whether a message may go out at once: no stream is read, or none waits and the rate allows it."""
         if not self.readers:
             return True
-        if self._lines:
+        if self._turns:
             return False
         self._refill()
         if self._allowed < 1:
@@ -64,7 +64,7 @@ class SendTurns:
 
     def add(self, owner: str, send: Callable[[], None]) -> None:
         """Call `send` when it is the turn of the owner's message."""
-        self._lines.add(owner, send)
+        self._turns.add(owner, send)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TURN_SECONDS, self.go_on)
 
@@ -82,11 +82,11 @@ class SendTurns:
         self._check_load()
         self._timer = None
         try:
-            while self._lines and (self._allowed >= 1 or not self.readers):
+            while self._turns and (self._allowed >= 1 or not self.readers):
                 self._allowed = max(self._allowed - 1, 0.0)
-                self._lines.take()()
+                self._turns.take()()
         finally:
-            if self._lines:
+            if self._turns:
                 self._timer = asyncio.get_running_loop().call_later(TURN_SECONDS, self.go_on)
 
     def _refill(self) -> None:

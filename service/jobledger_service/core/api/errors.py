@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from jobledger.v1 import job_service_pb2 as api
 from jobledger.v1.error_reason_pb2 import ErrorReason
 
+from jobledger_service.core.current_call import DeadlinePassedError
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.refusals import errors, limit_errors
-from jobledger_service.core.sharing.current_call import DeadlinePassedError
 from jobledger_service.transport import errors as statuses
 from jobledger_service.transport.refusals import InFlightFull
 

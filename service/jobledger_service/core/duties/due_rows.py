@@ -1,6 +1,8 @@
 """Rows that are due: leases and runs that ended, holds whose time has come.
 
 They are worked in steps, and owners take turns, so that one with very many due rows holds up no other owner's.
+
+These turns are their own, because the rows wait in the database, and no owner is known before the read.
 """
 
 from collections import Counter

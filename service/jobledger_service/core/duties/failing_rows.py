@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
+from jobledger_service.core.halving import Halving
 from jobledger_service.core.model.refusals.errors import Refusal
-from jobledger_service.core.sharing.halving import Halving
 
 Row = TypeVar("Row")
 

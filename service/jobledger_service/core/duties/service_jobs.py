@@ -1,4 +1,7 @@
-"""Runs the chunks of the service's own jobs, of every owner, as a worker does: under leases, in each process."""
+"""Runs the chunks of the service's own jobs, of every owner, as a worker does: under leases, in each process.
+
+It shares by itself: chunks wait in the database, and a running one gives way to another owner's.
+"""
 
 import asyncio
 import os

@@ -27,8 +27,8 @@ from jobledger_service.core.model.job import job_id_of, job_key, owner_of
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.refusals.errors import JobNotFound, JobUnreadable
 from jobledger_service.core.model.states import ChunkState
-from jobledger_service.core.sharing.loader import Loader, NotReadError
-from jobledger_service.core.sharing.readers import OPERATORS, Readers
+from jobledger_service.core.read.loader import Loader, NotReadError
+from jobledger_service.core.read.readers import OPERATORS, Readers
 
 from .event_pages import EventPageRead, EventsWanted
 from .job_reads import SMALL

@@ -11,8 +11,8 @@ from jobledger_service.core.database.rows.entry import Entry
 from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.history.terms import Terms
 from jobledger_service.core.model.refusals.errors import Refusal, StoreUnavailable
+from jobledger_service.core.read.readers import Readers
 from jobledger_service.core.read.reading import ReadStore
-from jobledger_service.core.sharing.readers import Readers
 
 from .pages import MAX_PAGE_ENTRIES, NoProgressError, Page, Pages
 from .ring import Ring

@@ -1,4 +1,7 @@
-"""The newest entries in memory, bounded in number and bytes; the owner with the most loses its oldest first."""
+"""The newest entries in memory, bounded in number and bytes; the owner with the most loses its oldest first.
+
+It shares by itself: nobody waits for room here, and what is held is dropped.
+"""
 
 from bisect import bisect_right
 from collections.abc import Sequence

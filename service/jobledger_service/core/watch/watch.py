@@ -17,8 +17,8 @@ from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.refusals.errors import Draining, JobNotFound, JobUnreadable
 from jobledger_service.core.model.states import ENDED
 from jobledger_service.core.read.queries import Queries
+from jobledger_service.core.read.readers import Readers
 from jobledger_service.core.read.reading import ReadStore
-from jobledger_service.core.sharing.readers import Readers
 
 from .live_feed import LiveFeed
 from .selection import ALL_CHANGES, ChangeFilter, Selection

@@ -12,12 +12,12 @@ from jobledger_service.core.cursor import Cursors
 from jobledger_service.core.database.clock import Clock
 from jobledger_service.core.database.rows.entry import Entry
 from jobledger_service.core.database.rows.writes import ConflictError, StatementFailure
+from jobledger_service.core.halving import Halving
 from jobledger_service.core.model.chunk import Queue
 from jobledger_service.core.model.history.change import ChangeType
 from jobledger_service.core.model.history.terms import Point
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.refusals.errors import Refusal, StoreUnavailable
-from jobledger_service.core.sharing.halving import Halving
 
 from .batch_changes import BatchChanges
 from .commands import Command

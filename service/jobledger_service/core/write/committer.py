@@ -7,9 +7,9 @@ from typing import Any, Final, TypeVar
 
 from msgspec import Struct as MsgStruct
 
+from jobledger_service.core.current_call import SERVICE_OWNER, DeadlinePassedError, charged_owner, current_call
 from jobledger_service.core.model.refusals.errors import Draining, Refusal, StoreUnavailable
-from jobledger_service.core.sharing.current_call import SERVICE_OWNER, DeadlinePassedError, charged_owner, current_call
-from jobledger_service.core.sharing.waits import Waits
+from jobledger_service.core.waits import Waits
 
 from .batch import Commit, Executor, Outcome
 from .commands import Command

@@ -1,4 +1,8 @@
-"""The queue of the writer: one lane for each owner, served in turn by cost; who would wait too long is refused."""
+"""The queue of the writer: one lane for each owner, served in turn by cost; who would wait too long is refused.
+
+It has turns of its own, because a turn is a cost, not an item: of one command's rows, which are known in part when it
+is done, and given back when it is postponed.
+"""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -9,7 +13,7 @@ from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.refusals.limit_errors import QueueFull
-from jobledger_service.sharing.shares import is_share
+from jobledger_service.sharing.shares import Shares
 
 from .commands import Command
 
@@ -72,13 +76,13 @@ class BatchBounds(MsgStruct, frozen=True):
 class Lane:
     """The waiting items of one owner: first those with a reserve, then the rest, each in the order of arrival."""
 
-    __slots__ = ("cost", "credit", "ordinary", "reserved", "rows")
+    __slots__ = ("cost", "credit", "ordinary", "reserved")
 
     def __init__(self) -> None:
         self.reserved: OrderedDict[QueuedWork, None] = OrderedDict()
         self.ordinary: OrderedDict[QueuedWork, None] = OrderedDict()
         self.credit = TURN_CREDIT
-        self.cost = self.rows = 0
+        self.cost = 0
 
     def __len__(self) -> int:
         return len(self.reserved) + len(self.ordinary)
@@ -99,12 +103,17 @@ class FairQueue:
 
     def __init__(self, max_commands: int, max_rows: int) -> None:
         self._lanes: OrderedDict[str, Lane] = OrderedDict()
-        self._max_commands = max_commands
-        self._max_rows = max_rows
-        self._commands = self.rows = self.size = 0
+        self._commands = Shares(max_commands, max_commands // RESERVE_DIVISOR)
+        self._rows = Shares(max_rows)
+        self.size = 0
 
     def __len__(self) -> int:
-        return self._commands
+        return self._commands.total
+
+    @property
+    def rows(self) -> int:
+        """How many rows the waiting items change."""
+        return self._rows.total
 
     @property
     def owners(self) -> int:
@@ -121,11 +130,10 @@ class FairQueue:
         An owner without waiting items is not bound in rows, as one command may have more of them than a share; nor are
         items with a reserve.
         """
-        lane, reserved = self._lanes.get(one.owner), one.reserved
-        left = self._max_commands - self._commands + (self._max_commands // RESERVE_DIVISOR if reserved else 0) - 1
-        if not is_share(len(lane) if lane else 0, 1, left):
+        owner, reserved = one.owner, one.reserved
+        if not self._commands.has_room(owner, 1, reserved=reserved):
             return "commands"
-        if lane and not reserved and not is_share(lane.rows, one.rows, self._max_rows - self.rows - one.rows):
+        if owner in self._lanes and not reserved and not self._rows.has_room(owner, one.rows):
             return "rows"
         return None
 
@@ -181,22 +189,20 @@ class FairQueue:
     def _add(self, lane: Lane, one: QueuedWork) -> "OrderedDict[QueuedWork, None]":
         items = lane.reserved if one.reserved else lane.ordinary
         items[one] = None
-        self._count(lane, one, 1)
+        lane.cost += one.cost
+        self._commands.add(one.owner, 1)
+        self._rows.add(one.owner, one.rows)
+        self.size += one.size
         return items
 
     def _drop(self, lane: Lane, one: QueuedWork) -> None:
         del (lane.reserved if one.reserved else lane.ordinary)[one]
-        self._count(lane, one, -1)
+        lane.cost -= one.cost
+        self._commands.remove(one.owner, 1)
+        self._rows.remove(one.owner, one.rows)
+        self.size -= one.size
         if not lane:
             del self._lanes[one.owner]
-
-    def _count(self, lane: Lane, one: QueuedWork, sign: int) -> None:
-        rows = sign * one.rows
-        lane.cost += sign * one.cost
-        lane.rows += rows
-        self._commands += sign
-        self.rows += rows
-        self.size += sign * one.size
 
 
 class Throughput:

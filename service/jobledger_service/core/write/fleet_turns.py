@@ -1,4 +1,7 @@
-"""Whose chunks a worker gets that serves many owners: within a priority, owners take turns."""
+"""Whose chunks a worker gets that serves many owners: within a priority, owners take turns.
+
+These turns are their own, because the owners wait in the database, and a statement finds the next ones by name.
+"""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence

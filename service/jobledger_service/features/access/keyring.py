@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.database.clock import Clock
-from jobledger_service.core.sharing.loader import Loader
+from jobledger_service.core.read.loader import Loader
 from jobledger_service.transport.identity import Caller
 from jobledger_service.transport.refusals import ApiKeyUnknown, InFlightFull
 

@@ -17,7 +17,7 @@ from jobledger_service.core.model.run import RunCursor
 from jobledger_service.core.read.job_reads import NO_BOUND
 from jobledger_service.core.write.commands import ClaimedChunk, StepLease, StepOutcome
 from jobledger_service.core.write.working_set import MAX_BATCH_ROWS
-from jobledger_service.sharing.turns import Places
+from jobledger_service.sharing.places import Places, share_places
 
 from .commands import BulkStep, StepBatch
 from .requests import BulkOrder, order_of
@@ -40,7 +40,7 @@ class BulkRuns:
         self._readers = kernel.readers
         self._rate = kernel.settings.bulk_rate
         self._max_jobs = max(1, min(JOBS_PER_STEP, self._rate // STEPS_PER_SECOND))
-        self._steps = Places(1)
+        self._steps = Places(share_places(1))
 
     async def work(self, claimed: ClaimedChunk, turn: Turn) -> None:
         """Do the verb with the chunk's jobs, from the cursor of the last attempt, until the turn is over."""

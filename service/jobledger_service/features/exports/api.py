@@ -27,7 +27,7 @@ from jobledger_service.core.model.history.terms import Point
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.refusals.errors import Draining, HistoryLost
 from jobledger_service.core.read.paging import PageTokens, request_mark
-from jobledger_service.core.sharing.readers import SharedReaders
+from jobledger_service.core.read.readers import SharedReaders
 from jobledger_service.core.watch.live_feed import LiveFeed
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method

@@ -18,8 +18,8 @@ from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.model.bounds.quotas import Bounds
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.refusals.errors import Refusal
-from jobledger_service.core.sharing.loader import Loader
-from jobledger_service.core.sharing.readers import OPERATORS
+from jobledger_service.core.read.loader import Loader
+from jobledger_service.core.read.readers import OPERATORS
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 

@@ -16,7 +16,7 @@ from jobledger_service.core.duties.trimming import trimming
 from jobledger_service.core.duty import Duty
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.model.bounds.limits import SECOND
-from jobledger_service.core.sharing.readers import OPERATORS
+from jobledger_service.core.read.readers import OPERATORS
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 from jobledger_service.transport.usage import UsageRow

@@ -1,4 +1,8 @@
-"""A delivery: one event for one webhook, and its retries."""
+"""A delivery: one event for one webhook, and its retries.
+
+`DeliveryCapacity` shares by itself: deliveries wait in the database, and one claim divides what is free among the
+owners that it finds.
+"""
 
 import re
 from collections import Counter

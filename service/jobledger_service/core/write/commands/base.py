@@ -4,9 +4,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Generic, TypeVar
 
+from jobledger_service.core.current_call import SERVICE_OWNER
 from jobledger_service.core.model.job import FailurePolicy
 from jobledger_service.core.model.states import UNFINISHED, ChunkState
-from jobledger_service.core.sharing.current_call import SERVICE_OWNER
 from jobledger_service.core.write.postponed import Postponed
 from jobledger_service.core.write.row_families import Needs
 from jobledger_service.core.write.working_set import MAX_BATCH_ROWS, WorkingSet

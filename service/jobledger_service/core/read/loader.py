@@ -1,15 +1,16 @@
 """Shared reads: keys requested during a read are read together by the next one."""
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Generic, TypeVar
 
 from jobledger_service.core.model.refusals.errors import Refusal
+from jobledger_service.sharing.turns import Turns
 
-Key = TypeVar("Key")
+Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
-_Callers = OrderedDict[Key, "list[asyncio.Future[Value]]"]
+_Callers = dict[Key, "list[asyncio.Future[Value]]"]
 
 
 class NotReadError(Exception):
@@ -32,7 +33,8 @@ class Loader(Generic[Key, Value]):
         self._fetch = fetch
         self._limit = limit
         self._owner_of = owner_of
-        self._waiting: OrderedDict[str, _Callers[Key, Value]] = OrderedDict()
+        self._turns: Turns[str, Key] = Turns()
+        self._callers: _Callers[Key, Value] = {}
         self._running: asyncio.Task[None] | None = None
 
     async def load(self, key: Key) -> Value:
@@ -44,24 +46,26 @@ class Loader(Generic[Key, Value]):
         return await caller
 
     def _add(self, key: Key, callers: "list[asyncio.Future[Value]]") -> None:
-        of_owner = self._waiting.setdefault(self._owner_of(key), OrderedDict())
-        of_owner.setdefault(key, []).extend(callers)
+        waiting = self._callers.get(key)
+        if waiting is None:
+            self._callers[key] = callers
+            self._turns.add(self._owner_of(key), key)
+        else:
+            waiting += callers
 
     def _take(self) -> "_Callers[Key, Value]":
         """Return the next set of keys, without those whose callers have left."""
-        taken: _Callers[Key, Value] = OrderedDict()
-        while self._waiting and len(taken) < self._limit:
-            owner, of_owner = self._waiting.popitem(last=False)
-            key, callers = of_owner.popitem(last=False)
+        taken: _Callers[Key, Value] = {}
+        while self._turns and len(taken) < self._limit:
+            key = self._turns.take()
+            callers = self._callers.pop(key)
             if not all(caller.done() for caller in callers):
                 taken[key] = callers
-            if of_owner:
-                self._waiting[owner] = of_owner
         return taken
 
     async def _run(self) -> None:
         try:
-            while self._waiting:
+            while self._turns:
                 if callers := self._take():
                     await self._serve(callers)
         finally:
@@ -77,17 +81,17 @@ class Loader(Generic[Key, Value]):
                 for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
                     await self._serve({key: callers[key] for key in half})
                 return
-            _fail((one for ones in callers.values() for one in ones), error)
+            _fail(chain.from_iterable(callers.values()), error)
             return
-        for key, ones in callers.items():
+        for key, of_key in callers.items():
             try:
                 value = value_of(key)
             except NotReadError:
-                self._add(key, ones)
+                self._add(key, of_key)
             except Exception as error:  # noqa: BLE001  as above
-                _fail(ones, error)
+                _fail(of_key, error)
             else:
-                _answer(ones, value)
+                _answer(of_key, value)
 
 
 def _answer(callers: "Iterable[asyncio.Future[Value]]", value: Value) -> None:

@@ -1,4 +1,7 @@
-"""Reads on threads: owners take turns on some of them, and the server's own reads have threads of their own."""
+"""Reads on threads: owners take turns on some of them, and the server's own reads have threads of their own.
+
+These turns are their own, because a turn is the time of a read, which is known when it has ended.
+"""
 
 import asyncio
 import heapq
@@ -12,11 +15,10 @@ from typing import Any, Final, ParamSpec, TypeVar
 import msgspec
 from msgspec import Struct as MsgStruct
 
+from jobledger_service.core.current_call import charged_owner
 from jobledger_service.core.database.engines import OWNER_THREADS
 from jobledger_service.core.model.refusals.limit_errors import TooManyReads
-
-from .current_call import charged_owner
-from .waits import Waits
+from jobledger_service.core.waits import Waits
 
 P = ParamSpec("P")
 R = TypeVar("R")

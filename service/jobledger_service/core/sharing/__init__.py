@@ -1,1 +1,0 @@
-"""Where calls wait for the database: in whose turn, on which threads, with which other calls, and how long."""
