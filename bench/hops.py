@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import CodeType, FrameType
-from typing import Any, Final
+from typing import Final
 
 import grpc
 import jobledger_service
@@ -27,12 +27,13 @@ from jobledger.v1.worker_service_pb2_grpc import WorkerServiceStub
 from jobledger_service.app import App
 from jobledger_service.settings import Settings
 
+from tests.support.constants import set_constants
+
 ROOT: Final = f"{Path(jobledger_service.__file__).parent}/"
 OBSERVERS: Final = tuple(ROOT + place for place in ("transport/metrics.py", "features/metrics/"))
 NOT_FUNCTIONS: Final = frozenset({"<module>", "<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
-AT_REST: Final[dict[str, Any]] = {
-    "duty_interval": 3_600, "retention_interval": 3_600, "usage_interval": 3_600, "health_interval": 3_600,
-    "listen": "127.0.0.1:0",
+AT_REST: Final = {
+    "DUE_SCAN_SECONDS": "3600", "TRIM_SECONDS": "3600", "RECORD_SECONDS": "3600", "MEASURE_SECONDS": "3600",
 }  # fmt: skip
 SETTLING_SECONDS: Final = 1.5
 """Seconds for what follows the start of the server, or a reply: a new worker is written within one second."""
@@ -136,8 +137,9 @@ async def trace(name: str) -> Recorder:
     """Return the way of a call through a server of its own."""
     recorder = Recorder()
     recorder.install()
+    set_constants(AT_REST)
     with TemporaryDirectory() as folder:
-        app = App(Settings(database=f"sqlite:///{folder}/traced.db", **AT_REST))
+        app = App(Settings(database=f"sqlite:///{folder}/traced.db", listen="127.0.0.1:0"))
         address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         running = asyncio.create_task(app.run(address.set_result))
         async with grpc.aio.insecure_channel(await address) as channel:

@@ -37,16 +37,18 @@ from tests.support import server as servers  # noqa: E402 - its assertions are r
 from tests.support.api import Api, fresh_kind  # noqa: E402
 from tests.support.databases import STORES, new_database  # noqa: E402
 from tests.support.postgres import listening  # noqa: E402
-from tests.support.server import Server, WithoutPolls  # noqa: E402
+from tests.support.server import Server  # noqa: E402
 
 StartServer = Callable[..., Server]
 
 # So that leases end, and bookmarks come, within a test: the defaults are for people.
 # And so that a server is neither degraded nor overloaded because its machine stalls.
 QUICK = {
-    "log_format": "json", "duty_interval": "0.2", "expiry_delay": "0.1", "retention_interval": "1",
-    "bookmark_interval": "0.5", "queue_wait": "60", "health_database_latency": "60", "health_commit_stall": "60",
+    "log_format": "json", "DUE_SCAN_SECONDS": "0.2", "EXPIRY_DELAY_SECONDS": "0.1", "TRIM_SECONDS": "1",
+    "BOOKMARK_SECONDS": "0.5", "queue_wait": "60", "SLOW_READ_SECONDS": "60", "COMMIT_STALL_SECONDS": "60",
 }  # fmt: skip
+WITHOUT_POLLS = {"CLAIM_POLL_SECONDS": "3600"}
+"""With this, waiting claims look again only when they are woken: what they get proves that they were."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -138,7 +140,8 @@ def woken(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list
     """Return servers, two on PostgreSQL, whose waiting claims get nothing unless they are woken."""
     directory = tmp_path_factory.mktemp("woken")
     database = new_database(store, directory)
-    replicas = [WithoutPolls(database, directory, QUICK).start() for _ in range(1 if store == "sqlite" else 2)]
+    count = 1 if store == "sqlite" else 2
+    replicas = [Server(database, directory, QUICK | WITHOUT_POLLS).start() for _ in range(count)]
     while store == "postgresql" and listening(database) < len(replicas):
         pass
     yield replicas

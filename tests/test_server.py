@@ -174,7 +174,7 @@ async def test_what_was_written_is_there_after_a_drain_and_a_start(
 async def test_a_full_queue_refuses_reports_when_to_come_back_and_writes_nothing(
     start_server: StartServer, connect: Connect, kind: str
 ):
-    api = connect(start_server(queue_limit="1"))
+    api = connect(start_server(MAX_QUEUED_COMMANDS="1"))
     created, refusals = await answers_and_refusals([api.create(kind) for _ in range(300)])
     assert {(result.code, result.reason) for result in refusals} == {(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL")}
     assert all(result.retry_delay > 0 for result in refusals)
@@ -218,7 +218,7 @@ def test_a_wrong_flag_is_refused_with_a_sentence_that_names_it(tmp_path: Path, f
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("bookmark_interval", "often"), ("duty_interval", "-1"), ("queue_limit", "0"), ("log_format", "xml")],
+    [("queue_wait", "often"), ("drain_timeout", "-1"), ("bulk_rate", "0"), ("log_format", "xml")],
 )
 def test_a_wrong_setting_is_refused_with_a_sentence_that_names_it(tmp_path: Path, name: str, value: str):
     result = refused_to_start(tmp_path, "--listen", "127.0.0.1:0", **{name: value})

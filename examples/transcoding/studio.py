@@ -44,15 +44,15 @@ class Studio:
     """Holds a key of somebody else."""
 
 
-def start(stack: ExitStack, folder: Path, *options: str) -> Studio:
-    """Start everything; `options` are further ones of the server."""
+def start(stack: ExitStack, folder: Path) -> Studio:
+    """Start everything."""
     everything = stack.enter_context(bucket(folder / "bucket"))
     files = everything.directory(OWNER)
     files.folder.mkdir()
     flags = [f"--{name}={value}" for name, value in FLAGS.items()]
     flags += [*ON_THIS_MACHINE, f"--artifact-roots={everything.url}/{{owner}}/=file://{everything.folder}/{{owner}}/"]
     token = processes.first_key(folder)
-    target = stack.enter_context(running_server(*flags, *options, directory=folder))
+    target = stack.enter_context(running_server(*flags, directory=folder))
 
     def client(key: str) -> JobClient:
         return stack.enter_context(JobClient(target, api_key=key))

@@ -24,7 +24,7 @@ from .core.feature import core
 from .core.kernel import Feature, Kernel
 from .core.model.history.writer_level import OUTDATED, outdated
 from .core.model.refusals.errors import Refusal
-from .core.opening import indexed_labels_of, open_kernel, time_limits_of
+from .core.opening import indexed_labels_of, open_kernel
 from .core.write.batch import Commit
 from .features.access.feature import access
 from .features.artifacts.feature import artifacts
@@ -88,7 +88,7 @@ class App:
         self.is_cut_off = False
         """Whether threads still wait for a database that does not answer, though the server has stopped."""
         pooling = Pooling(settings.database_transaction_pooling, settings.database_listen)
-        self._database = open_database(settings.database, time_limits_of(settings), pooling)
+        self._database = open_database(settings.database, pooling=pooling)
         prepare(self._database)
         prepare_labels(self._database, indexed_labels_of(settings))
         loop = asyncio.get_running_loop()

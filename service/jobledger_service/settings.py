@@ -69,13 +69,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     database_call_timeout: Annotated[
         float, span("How long a call waits for a database that does not answer.", ge=1)
     ] = 10
-    database_connect_timeout: Annotated[float, span("How long connecting to PostgreSQL may take.", ge=2)] = 5
-    database_statement_timeout: Annotated[float, span("How long PostgreSQL may take for a statement.", ge=1)] = 15
-    database_lock_timeout: Annotated[float, span("How long a statement may wait for a lock.", gt=0)] = 10
-    database_idle_timeout: Annotated[float, span("When PostgreSQL ends a transaction that does nothing.", ge=1)] = 5
-    database_read_timeout: Annotated[float, span("How long a read of the database may take in all.", gt=0)] = 10
-    database_export_timeout: Annotated[float, span("How long reading one page of an export may take.", gt=0)] = 60
-    reads_per_owner: Annotated[int, about("How many reads of an owner may wait for their turn.", ge=1)] = 1_000
     listen: Annotated[str, about("The address to serve on, HOST:PORT; port 0 picks a free one.")] = "127.0.0.1:7070"
     admin_listen: Annotated[str, about("A second address, for operators, HOST:PORT; off when none.")] | None = None
     processes: Annotated[int, about("How many processes serve on the address; PostgreSQL only.", ge=1, le=64)] = 1
@@ -91,12 +84,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     ) = None
     reflection: Annotated[Where, about("Where gRPC reflection is served; admin: on admin_listen only.")] = "main"
     channelz: Annotated[Where, about("Where channelz is served; admin: on admin_listen, if it is set.")] = "admin"
-    bookmark_interval: Annotated[float, span("How long a watch may be quiet before a bookmark.", gt=0, le=15)] = 10
-    duty_interval: Annotated[float, span("How often leases, retries and deadlines are checked.", gt=0)] = 0.5
-    expiry_delay: Annotated[
-        float, span("How long after its end a lease or a run ends, so that earlier reports are still taken.", ge=0)
-    ] = 2
-    retention_interval: Annotated[float, span("How often expired jobs and old history are removed.", gt=0)] = 5
     event_retention: Annotated[float, span("How long history is kept; watches resume within it.", ge=0)] = 7 * 86_400
     audit_retention: Annotated[float, span("How long audit trails of deleted jobs and ended keys are kept.", ge=0)] = (
         90 * 86_400
@@ -106,25 +93,18 @@ class Settings(Struct, frozen=True, kw_only=True):
     failed_retention: Annotated[float, span("How long FAILED jobs are kept.", ge=0)] | None = None
     cancelled_retention: Annotated[float, span("How long CANCELLED jobs are kept.", ge=0)] | None = None
     drain_timeout: Annotated[float, span("How long calls may take to finish when the server stops.", ge=0)] = 20
-    queue_limit: Annotated[int, about("How many writes may wait before more are refused.", ge=1)] = 10_000
     queue_wait: Annotated[float, span("How long an owner's writes may wait before more are refused.", gt=0)] = 0.5
-    calls_limit: Annotated[int, about("How many reads, and how many writes, may be in flight.", ge=1)] = 10_000
     memory_limit: Annotated[
         int,
         about("How many bytes all that waits may take: requests, what is written of them, and replies.", ge=16_777_216),
     ] = 268_435_456
-    usage_interval: Annotated[float, span("How often usage, the last use of keys and workers are written.", gt=0)] = 10
     usage_retention: Annotated[float, span("How long usage is kept.", ge=86_400)] = 400 * 86_400
     message_limit: Annotated[int, about("How many bytes a request may have.", ge=1_024)] = 4_194_304
     watches_per_key: Annotated[int, about("How many watches of a key may be open at a process.", ge=1)] = 1_000
     watches_per_owner: (
         Annotated[int, about("How many watches of an owner without a quota may be open at a process.", ge=1)] | None
     ) = None
-    watches_without_keys: Annotated[int, about("How many watches may be open at a process without keys.", ge=1)] = (
-        20_000
-    )
     claims_per_key: Annotated[int, about("How many claims of a key may wait at a process.", ge=1)] = 4_000
-    claims_without_keys: Annotated[int, about("How many claims may wait at a process without keys.", ge=1)] = 20_000
     unfinished_jobs_per_owner: (
         Annotated[int, about("How many unfinished jobs an owner without a quota may have.", ge=1)] | None
     ) = None
@@ -160,9 +140,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     webhook_endpoint_concurrency: Annotated[
         int, about("How many deliveries of one webhook are attempted at once.", ge=1)
     ] = 8
-    webhook_initial_backoff: Annotated[float, span("The wait after a delivery's first failed attempt.", ge=0)] = 5
     webhook_retry_window: Annotated[float, span("How long a failed delivery is tried again.", ge=0)] = 86_400
-    webhook_pause_after: Annotated[float, span("How long a webhook fails before it is paused.", ge=0)] = 72_000
     webhook_retention: Annotated[float, span("How long deliveries are kept.", ge=0)] = 7 * 86_400
     secrets_keys: Annotated[
         str,
@@ -180,16 +158,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     metrics_listen: Annotated[str, about("Where Prometheus reads /metrics, HOST:PORT; off when none.")] | None = None
     metrics_kinds: Annotated[int, about("How many kinds have metrics of their own.", ge=0, le=1_000)] = 50
     metrics_insecure: Annotated[bool, about("Let other hosts read the metrics.")] = False
-    health_interval: Annotated[float, span("How often the server checks its own health.", gt=0)] = 5
-    health_database_latency: Annotated[float, span("Degraded when a small read takes longer.", gt=0)] = 0.5
     health_database_lost: Annotated[
         float, span("How long the database may be lost before health is NOT_SERVING.", ge=0)
     ] = 30
-    health_commit_stall: Annotated[float, span("Unhealthy when one commit takes longer.", gt=0)] = 5
     health_webhook_age: Annotated[float, span("Degraded when a webhook delivery has waited for longer.", gt=0)] = 21_600
-    health_probe_interval: Annotated[
-        float, span("How often the server checks the stores of artifacts that it may delete.", gt=0)
-    ] = 30
     health_disk_free: Annotated[int, about("Degraded when fewer bytes are free on the disk.", ge=0)] = 1_073_741_824
 
 

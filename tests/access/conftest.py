@@ -10,7 +10,7 @@ from tests.support.databases import new_database
 from tests.support.keys import KeyedApi, first_key
 from tests.support.server import Server
 
-SETTINGS = {"auth": "keys", "usage_interval": "0.1", "channelz": "main"}
+SETTINGS = {"auth": "keys", "RECORD_SECONDS": "0.1", "channelz": "main"}
 As = Callable[..., KeyedApi]
 
 

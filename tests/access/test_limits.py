@@ -236,7 +236,7 @@ async def test_two_servers_share_one_bucket_and_count_alone_while_there_is_inval
 async def test_a_store_that_hangs_delays_no_call_for_long_and_degrades_the_server(
     start_server: StartServer, connect: Connect, redis: Broker, kind: str
 ):
-    server = start_server(rate_limit_write="6/day", rate_limit_store=redis.url, health_interval="600")
+    server = start_server(rate_limit_write="6/day", rate_limit_store=redis.url, MEASURE_SECONDS="600")
     api = connect(server)
     await api.create(kind)
     redis.suspend()

@@ -164,7 +164,7 @@ async def test_the_first_key_is_printed_alone_and_the_last_usage_is_noted_when_t
         subprocess.run, command, capture_output=True, text=True, timeout=BOUND, check=True
     )
     token = printed.stdout.removesuffix("\n")
-    server = start_server(database, auth="keys", usage_interval="3600")
+    server = start_server(database, auth="keys", RECORD_SECONDS="3600")
     made = await as_holder(server, token).make(CALLER)
     for _ in range(7):
         await as_holder(server, made.token).create(kind)

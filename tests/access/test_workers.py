@@ -136,7 +136,7 @@ async def test_a_fleet_that_claims_by_job_ids_is_seen_by_the_owner_of_the_jobs(a
 
 
 async def test_a_new_worker_is_seen_at_once(start_server: StartServer, connect: Connect, kind: str):
-    api = connect(start_server(usage_interval="3600"))
+    api = connect(start_server(RECORD_SECONDS="3600"))
     await api.create(kind, item_count=3, chunk_size=1)
     for worker in "one", "two":
         await api.claim(kind, worker=worker)
@@ -242,7 +242,7 @@ async def test_pages_of_the_largest_workers_and_keys_fit_into_a_reply(
             served = {"name": "é" * 128, "served_owners": " ".join(owners)}
             keys = [{**first, **served, "key_id": f"{n:012}", "change": 9 + n, "digest": b"%d" % n} for n in range(500)]
             connection.execute(insert(api_keys), keys)
-    api = as_holder(start_server(url, auth="keys", database_read_timeout="60"), token)
+    api = as_holder(start_server(url, auth="keys", READ_SECONDS="60"), token)
     by_page: list[list[str]] = []
     workers = ListWorkersRequest(page_size=500)
     while not by_page or workers.page_token:

@@ -222,7 +222,7 @@ async def test_an_overloaded_server_sees_probes_alone_and_reports_on_leases(
     start_server: StartServer, *, throttle: bool
 ):
     # Small messages, so that the held calls leave places to receive further requests.
-    server = start_server(calls_limit="8", message_limit="65536", metrics_listen="127.0.0.1:0")
+    server = start_server(MAX_CALLS="8", message_limit="65536", metrics_listen="127.0.0.1:0")
     time = SetClock()
     at_once = Backoff(max_requested_wait=timedelta(seconds=0.0))
     async with AsyncJobClient(server.target, backoff=at_once, clock=time.clock(), throttle=throttle) as client:

@@ -273,7 +273,7 @@ class RefusedClaims(logging.Handler):
 async def test_a_worker_whose_claim_is_one_too_many_claims_when_there_is_room(
     start_server: StartServer, serving: Serving, connect: Callable[[Server], Api], kind: str
 ):
-    server = start_server(claims_without_keys="1")
+    server = start_server(MAX_CLAIMS_WITHOUT_KEYS="1")
     target, api = server.target, connect(server)
     refused, logger = RefusedClaims(), logging.getLogger("jobledger_client.worker")
     logger.addHandler(refused)

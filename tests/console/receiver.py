@@ -8,7 +8,7 @@ from threading import Thread
 DELIVERING = {
     "webhook_allow_http": "true",
     "webhook_allow_private_networks": "true",
-    "webhook_initial_backoff": "0.01",
+    "INITIAL_BACKOFF_SECONDS": "0.01",
     "webhook_retry_window": "0",
 }
 """Settings of a server that delivers to this machine, and gives up after one attempt."""

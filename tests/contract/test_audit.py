@@ -60,7 +60,7 @@ async def lived(api: Api, kind: str, **fields: object) -> Job:
 
 
 async def test_the_trail_outlives_the_history_and_the_job(start_server: StartServer, connect: Connect, kind: str):
-    server = start_server(retention_interval="3600")
+    server = start_server(TRIM_SECONDS="3600")
     job = await lived(connect(server), kind)
     whole = await trail(connect(server), job.job_id)
     assert sum(map(is_progress, whole)) == 2

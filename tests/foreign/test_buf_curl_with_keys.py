@@ -50,7 +50,7 @@ def admin(store: str, tmp_path: Path, start_server: StartServer) -> Caller:
     """Return an admin of a server of its own."""
     database = new_database(store, tmp_path)
     token = first_key(database)
-    return Caller(start_server(database, auth="keys", usage_interval="0.1").target, token)
+    return Caller(start_server(database, auth="keys", RECORD_SECONDS="0.1").target, token)
 
 
 def tokens(chunks: list[dict]) -> list[str]:

@@ -23,8 +23,8 @@ from tests.support.server import Server
 
 SETTINGS = {
     "auth": "keys", "channelz": "main", "indexed_labels": "team n", "log_format": "json",
-    "duty_interval": "0.2", "retention_interval": "1", "bookmark_interval": "0.5",
-    "queue_wait": "60", "health_database_latency": "60", "health_commit_stall": "60",
+    "DUE_SCAN_SECONDS": "0.2", "TRIM_SECONDS": "1", "BOOKMARK_SECONDS": "0.5",
+    "queue_wait": "60", "SLOW_READ_SECONDS": "60", "COMMIT_STALL_SECONDS": "60",
     "webhook_timeout": "1", "webhook_allow_http": "true", "webhook_allow_private_networks": "true",
 }  # fmt: skip
 HOSTILES: dict[str, dict[str, Any]] = {

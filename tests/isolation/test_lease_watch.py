@@ -142,7 +142,7 @@ async def test_chunks_in_work_and_their_reports_wake_no_stream(tenants: Tenants,
 
 
 async def test_a_stream_counts_as_a_watch(start_server: StartServer, connect: Callable[[Server], Api], kind: str):
-    api = connect(start_server(watches_without_keys="1"))
+    api = connect(start_server(MAX_WATCHES_WITHOUT_KEYS="1"))
     async with watching(api, kind):
         with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHES"):
             await LeaseStream(api, kind).message()

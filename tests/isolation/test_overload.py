@@ -84,7 +84,7 @@ def start_keyed(start_server: StartServer, store: str, tmp_path_factory: pytest.
 @pytest.mark.guarantee("3b.3")
 @pytest.mark.long
 async def test_who_floods_is_refused_first_and_another_owner_is_not(start_keyed: StartServer):
-    server, token = start_keyed(queue_limit="20")
+    server, token = start_keyed(MAX_QUEUED_COMMANDS="20")
     async with two_owners(server, token) as (flooding, bystander):
         health = health_pb2_grpc.HealthStub(bystander.channel)
         await flooding.create("held")
@@ -128,7 +128,7 @@ async def test_the_bytes_of_requests_in_flight_stay_below_the_setting(start_keye
 
 
 async def test_calls_in_flight_are_bounded_by_owner(start_keyed: StartServer):
-    server, token = start_keyed(calls_limit="8")
+    server, token = start_keyed(MAX_CALLS="8")
     async with two_owners(server, token) as (flooding, bystander), flood_of(flooding, 100) as flood:
         for _ in range(10):
             await bystander.create("mine")

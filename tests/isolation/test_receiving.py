@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport
 from jobledger_service.core.current_call import begin_call
+from jobledger_service.core.opening import MAX_CALLS
 from jobledger_service.settings import Settings
 from jobledger_service.sharing.places import Places, share_places
 from jobledger_service.transport.in_flight import InFlight
@@ -148,7 +149,7 @@ async def test_reports_and_a_third_owners_calls_are_answered_while_requests_that
 ):
     default = Settings()
     places = InFlight(
-        default.calls_limit, default.memory_limit, default.message_limit, lambda _: None, begin_call, 1.0
+        MAX_CALLS, default.memory_limit, default.message_limit, lambda _: None, begin_call, 1.0
     ).receiver.places
     alice, bob, carol = [await tenants.api(owner) for owner in ("alice", "bob", "carol")]
     leases = []

@@ -123,7 +123,7 @@ async def test_lists_that_are_stuck_delay_nobody_else(tmp_path: Path, opened: As
     patient = {f"database_{name}_timeout": "300" for name in ("read", "statement", "lock")}
     with (
         serving(database, tmp_path, 1, auth="keys", **patient) as [first],
-        serving(database, tmp_path, 1, auth="keys", duty_interval="3600") as [second],
+        serving(database, tmp_path, 1, auth="keys", DUE_SCAN_SECONDS="3600") as [second],
     ):
         admin = api(second.target, token)
         made = {owner: await admin.make(CALLER, WORKER, owner=owner) for owner in ("alice", "bob", "carol")}

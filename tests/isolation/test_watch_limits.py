@@ -12,6 +12,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from jobledger.v1.import_service_pb2_grpc import ImportServiceStub
 from jobledger_client import AsyncJobClient
+from jobledger_service.core.opening import MAX_CLAIMS_WITHOUT_KEYS, MAX_WATCHES_WITHOUT_KEYS
 from jobledger_service.settings import Settings
 from jobledger_service.transport.open_calls import MAX_PER_CONNECTION, PublicStreams
 from jobledger_service.transport.refusals import TooManyWatches
@@ -38,14 +39,14 @@ async def stranger(server: Server) -> AsyncIterator[grpc.aio.Channel]:
 async def test_the_default_lets_ten_keys_open_ten_thousand_watches_and_claims():
     settings = Settings()
     assert 10 * settings.watches_per_key >= 10_000
-    assert settings.watches_without_keys >= 10_000
-    assert min(10 * settings.claims_per_key, settings.claims_without_keys) >= 10_000
+    assert MAX_WATCHES_WITHOUT_KEYS >= 10_000
+    assert min(10 * settings.claims_per_key, MAX_CLAIMS_WITHOUT_KEYS) >= 10_000
 
 
 async def test_watches_have_a_bound_on_a_server_without_keys_too(
     start_server: StartServer, connect: Connect, kind: str
 ):
-    api = connect(start_server(watches_without_keys="3"))
+    api = connect(start_server(MAX_WATCHES_WITHOUT_KEYS="3"))
     async with AsyncExitStack() as stack:
         for _ in range(3):
             await (await stack.enter_async_context(api.watch_jobs(kind))).message()
@@ -57,7 +58,7 @@ async def test_watches_have_a_bound_on_a_server_without_keys_too(
 
 
 async def test_claims_have_a_bound_on_a_server_without_keys_too(start_server: StartServer, connect: Connect, kind: str):
-    api = connect(start_server(claims_without_keys="2"))
+    api = connect(start_server(MAX_CLAIMS_WITHOUT_KEYS="2"))
     waiting = [asyncio.ensure_future(api.claim(kind, wait=LONG)) for _ in range(3)]
     (refused_claim,), left = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     refusal = read(cast("grpc.RpcError", refused_claim.exception()))
@@ -70,7 +71,7 @@ async def test_claims_have_a_bound_on_a_server_without_keys_too(start_server: St
 
 
 async def test_an_import_counts_as_a_watch(start_server: StartServer, connect: Connect, kind: str):
-    api = connect(start_server(watches_without_keys="1"))
+    api = connect(start_server(MAX_WATCHES_WITHOUT_KEYS="1"))
     async with AsyncExitStack() as stack:
         await (await stack.enter_async_context(api.watch_jobs(kind))).message()
         with refused(EXHAUSTED, "TOO_MANY_WATCHES"):

@@ -28,7 +28,7 @@ Task = asyncio.Task[list[ClaimedChunk]]
 
 @pytest.fixture(autouse=True)
 def nobody_looks_without_a_wake_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "POLL_SECONDS", 10 * BOUND)
+    monkeypatch.setattr(claims, "CLAIM_POLL_SECONDS", 10 * BOUND)
 
 
 def claim(*kinds: str, limit: int = 1) -> ClaimChunks:

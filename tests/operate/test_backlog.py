@@ -16,7 +16,7 @@ OUTCOMES = "jobledger_webhook_attempts_total"
 
 
 async def test_deliveries_and_jobs_are_in_health_and_metrics(start_sqlite: Start, connect: Connect, kind: str):
-    slow_again = LOCAL | {"webhook_initial_backoff": "3600", "health_interval": "0.05", "health_webhook_age": "0.001"}
+    slow_again = LOCAL | {"INITIAL_BACKOFF_SECONDS": "3600", "MEASURE_SECONDS": "0.05", "health_webhook_age": "0.001"}
     server = start_sqlite(metrics_listen="127.0.0.1:0", **slow_again)
     hook = Hooks(connect(server))
     health = AdminServiceStub(hook.api.channel)

@@ -305,7 +305,7 @@ def methods_with(reason: str) -> list[str]:
 
 
 async def test_each_watch_too_many_is_refused(start_sqlite: Start):
-    server = start_sqlite(reflection="main", watches_without_keys="1")
+    server = start_sqlite(reflection="main", MAX_WATCHES_WITHOUT_KEYS="1")
     api, caller = Api(grpc.aio.insecure_channel(server.target)), Caller(server)
     await api.create("k", job_id="queued")
     async with api.watch_jobs() as watch:
@@ -336,7 +336,7 @@ async def test_what_is_more_than_a_quota_is_refused(start_sqlite: Start):
 
 
 async def test_each_write_that_reads_first_is_refused_as_a_read(start_sqlite: Start):
-    server = start_sqlite(webhook_allow_http="true", reads_per_owner="1")
+    server = start_sqlite(webhook_allow_http="true", READS_PER_OWNER="1")
     api, caller = Api(grpc.aio.insecure_channel(server.target)), Caller(server)
     await api.create("k", job_id="bulk")
     hook = CreateWebhookRequest(url="http://127.0.0.1:1024/")

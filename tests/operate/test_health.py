@@ -148,7 +148,7 @@ def test_a_server_that_is_not_there_is_69():
 
 
 async def test_a_threshold_that_is_passed_is_degraded_and_1(start_sqlite: Start, connect: Connect):
-    server = start_sqlite(health_database_latency="0.0000001")
+    server = start_sqlite(SLOW_READ_SECONDS="0.0000001")
     reported = await system_health(connect(server))
     assert reported.status == SYSTEM_STATUS_DEGRADED
     assert "a small read of the database took" in reported.reasons[0]
@@ -163,7 +163,7 @@ async def test_a_store_of_artifacts_that_is_away_degrades_until_it_is_back(
     there, away = tmp_path / "there", tmp_path / "away"
     there.mkdir()
     roots = f"file://{there}/out/ file://{away}/"
-    server = start_sqlite(artifact_roots=roots, health_probe_interval="0.05", metrics_listen="127.0.0.1:0")
+    server = start_sqlite(artifact_roots=roots, PROBE_INTERVAL_SECONDS="0.05", metrics_listen="127.0.0.1:0")
     api = connect(server)
     (there / "out").mkdir()
     names = {f"artifact store file://{there}/out", f"artifact store file://{away}"}
@@ -238,7 +238,7 @@ async def eventually_created(api: Api, kind: str) -> None:
 
 
 async def test_a_lost_database_is_unhealthy_and_out_of_service_until_it_is_back(tmp_path: Path, connect: Connect):
-    settings = QUICK | {"health_interval": "0.1", "health_database_lost": "0.3"}
+    settings = QUICK | {"MEASURE_SECONDS": "0.1", "health_database_lost": "0.3"}
     server = Server(new_database("postgresql", tmp_path), tmp_path, settings).start()
     api = connect(server)
     of_jobs = HealthStub(api.channel).Watch(HealthCheckRequest(service="jobledger.v1.JobService"))
@@ -260,7 +260,7 @@ async def test_a_lost_database_is_unhealthy_and_out_of_service_until_it_is_back(
 async def test_while_the_database_is_away_admins_get_their_health_and_nothing_else(tmp_path: Path):
     database = new_database("postgresql", tmp_path)
     token = first_key(database)
-    outage = {"health_interval": "0.1", "health_database_lost": "0.3"}
+    outage = {"MEASURE_SECONDS": "0.1", "health_database_lost": "0.3"}
     server = Server(database, tmp_path, QUICK | outage | {"auth": "keys", "admin_listen": "127.0.0.1:0"}).start()
     api = KeyedApi(server.target, token)
     of_admins = HealthStub(api.channel).Watch(HealthCheckRequest(service="jobledger.v1.AdminService"))

@@ -36,7 +36,7 @@ def kinds(seen: Scrape, name: str = PENDING) -> set[str]:
 
 
 async def test_the_largest_kinds_have_metrics_and_the_others_are_one(start_server: StartServer, connect: Connect):
-    server = start_server(metrics_listen="127.0.0.1:0", metrics_kinds="2", health_interval="0.05")
+    server = start_server(metrics_listen="127.0.0.1:0", metrics_kinds="2", MEASURE_SECONDS="0.05")
     api = connect(server)
     large, middle, small = (fresh_kind() for _ in range(3))
     await create_many(api, large, 12)
@@ -61,7 +61,7 @@ async def test_the_largest_kinds_have_metrics_and_the_others_are_one(start_serve
 
 
 async def test_a_job_that_is_held_or_retried_does_not_look_old(start_server: StartServer, connect: Connect, kind: str):
-    server = start_server(metrics_listen="127.0.0.1:0", health_interval="0.05")
+    server = start_server(metrics_listen="127.0.0.1:0", MEASURE_SECONDS="0.05")
     api = connect(server)
     await api.create(kind, schedule_time={"seconds": 4_000_000_000})
     seen = scrape_when(server, lambda seen: seen.value("jobledger_kind_jobs_queued", kind=kind) == 1)

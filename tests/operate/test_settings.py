@@ -31,9 +31,9 @@ def _only(environment: dict[str, str]) -> dict[str, str | None]:
 
 
 def test_each_setting_reports_where_it_comes_from():
-    reported = json.loads(config("--queue-limit", "7", "-o", "json", DRAIN_TIMEOUT="3", QUEUE_LIMIT="9"))
+    reported = json.loads(config("--bulk-rate", "7", "-o", "json", DRAIN_TIMEOUT="3", BULK_RATE="9"))
     assert set(reported) == set(SETTINGS)
-    assert reported["queue_limit"] == {"value": 7, "source": "flag"}
+    assert reported["bulk_rate"] == {"value": 7, "source": "flag"}
     assert reported["drain_timeout"] == {"value": 3.0, "source": "environment"}
     assert reported["listen"] == {"value": "127.0.0.1:7070", "source": "default"}
 
@@ -96,18 +96,18 @@ def test_a_misspelt_setting_ends_the_start():
 
 
 def test_all_that_settings_cannot_be_is_said_at_once(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("JOBLEDGER_QUEUE_LIMIT", "many")
+    monkeypatch.setenv("JOBLEDGER_WATCHES_PER_KEY", "many")
     monkeypatch.setenv("JOBLEDGER_TRACING", "perhaps")
-    given = {"auth": "key", "processes": "65", "access_log": "nan", "bookmark_interval": "20s", "drain_timeout": "-1"}
+    given = {"auth": "key", "processes": "65", "access_log": "nan", "webhook_timeout": "10m", "drain_timeout": "-1"}
     with pytest.raises(InvalidSettingsError) as refused:
-        read_settings(given | {"database_connect_timeout": 1.5, "memory_limit": "1"})
+        read_settings(given | {"database_call_timeout": 0.5, "memory_limit": "1"})
     assert {name: (value, rule) for name, value, rule in refused.value.problems} == {
-        "database_connect_timeout": (1.5, "must be a span of time, at least 2s"),
+        "database_call_timeout": (0.5, "must be a span of time, at least 1s"),
         "processes": ("65", "must be a whole number, at least 1, at most 64"),
         "auth": ("key", "must be one of none, keys"),
-        "bookmark_interval": ("20s", "must be a span of time, more than 0s, at most 15s"),
+        "webhook_timeout": ("10m", "must be a span of time, more than 0s, at most 5m"),
         "drain_timeout": ("-1", "value '-1' must be a span of time such as 30s, 5m, 2h or 7d"),
-        "queue_limit": ("many", "must be a whole number, at least 1"),
+        "watches_per_key": ("many", "must be a whole number, at least 1"),
         "memory_limit": ("1", "must be a whole number, at least 16,777,216"),
         "access_log": ("nan", "must be a number, at least 0, at most 1"),
         "tracing": ("perhaps", "must be true or false"),

@@ -63,7 +63,7 @@ async def test_a_server_that_writes_meanwhile_leaves_nothing_that_the_migration_
 ):
     if store == "sqlite":
         pytest.skip("an SQLite database has one server, which migrates before it writes")
-    server = start_server(usage_interval="3600")
+    server = start_server(RECORD_SECONDS="3600")
     apis = [connect(server) for _ in range(2)]
     begun = [asyncio.Event() for _ in apis]
 

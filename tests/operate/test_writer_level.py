@@ -30,7 +30,7 @@ from tests.support.watching import BOOKMARK, Watch
 from tests.test_server import refused_to_start
 
 EVERY = WatchMode.WATCH_MODE_EVERY
-QUIET = {"retention_interval": "3600", "usage_interval": "3600"}
+QUIET = {"TRIM_SECONDS": "3600", "RECORD_SECONDS": "3600"}
 """What makes a server write by itself now and then is put off."""
 DRAINING = (grpc.StatusCode.UNAVAILABLE, "DRAINING")
 
@@ -107,7 +107,7 @@ async def test_an_outdated_server_writes_nothing_more_and_drains(
     start_server: StartServer, store: str, tmp_path: Path, kind: str
 ):
     database = new_database(store, tmp_path)
-    settings = {**QUIET, "auth": "keys", "health_interval": "3600"}
+    settings = {**QUIET, "auth": "keys", "MEASURE_SECONDS": "3600"}
     token = first_key(database)
     server = start_server(database, **settings)
     admin = KeyedApi(server.target, token)
@@ -155,7 +155,7 @@ async def test_an_outdated_server_writes_nothing_more_and_drains(
 
 
 async def test_an_idle_server_notices_by_its_health(start_server: StartServer):
-    server = start_server(**QUIET, health_interval="0.1")
+    server = start_server(**QUIET, MEASURE_SECONDS="0.1")
     set_level(server.database, WRITER_LEVEL + 1)
     assert await asyncio.to_thread(server.wait) == OUTDATED
     assert outdated_lines(server) == 1
@@ -165,7 +165,7 @@ async def test_an_idle_server_notices_by_its_health(start_server: StartServer):
 def test_outdated_processes_are_not_started_again(store: str, start_server: StartServer):
     if store == "sqlite":
         pytest.skip("an SQLite database has one process")
-    server = start_server(**QUIET, health_interval="0.1", processes="2")
+    server = start_server(**QUIET, MEASURE_SECONDS="0.1", processes="2")
     set_level(server.database, WRITER_LEVEL + 1)
     assert server.wait() == OUTDATED
     assert "it is started again" not in server.log.read_text()

@@ -37,7 +37,7 @@ async def test_a_bucket_that_is_away_degrades_until_it_is_back(
     for name, value in buckets.environment.items():
         monkeypatch.setenv(name, value)
     roots = f"{buckets.scheme}://media/out/ {buckets.scheme}://absent/"
-    with deleting_in(roots, new_database("sqlite", tmp_path), tmp_path, health_probe_interval="0.1") as server:
+    with deleting_in(roots, new_database("sqlite", tmp_path), tmp_path, PROBE_INTERVAL_SECONDS="0.1") as server:
         api = connect(server)
         assert await problems(api, some=True) == ["the bucket absent is not there"]
         buckets.fill("absent", "x")
@@ -91,7 +91,7 @@ async def test_stores_that_never_end_an_answer_are_told_in_time_and_hold_up_noth
             "AWS_SECRET_ACCESS_KEY": "s",
         }.items():
             monkeypatch.setenv(name, value)
-        with deleting_in(roots, new_database("sqlite", tmp_path), tmp_path, health_probe_interval="0.1") as server:
+        with deleting_in(roots, new_database("sqlite", tmp_path), tmp_path, PROBE_INTERVAL_SECONDS="0.1") as server:
             api = connect(server)
             while len(asked) < STORES:  # while all hang, the server does its work and says how it is
                 await system_health(api)

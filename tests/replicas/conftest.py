@@ -12,7 +12,7 @@ from tests.support.api import Api
 from tests.support.databases import new_database
 from tests.support.server import Server, running
 
-SETTINGS = QUICK | {"retention_interval": "0.2"}
+SETTINGS = QUICK | {"TRIM_SECONDS": "0.2"}
 
 Connect = Callable[..., Api]
 

@@ -24,7 +24,7 @@ from tests.support.watching import CHANGED, DELETED, Watch
 pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
 
 EVERY = WatchMode.WATCH_MODE_EVERY
-EAGER = {"duty_interval": "0.02", "retention_interval": "0.02"}
+EAGER = {"DUE_SCAN_SECONDS": "0.02", "TRIM_SECONDS": "0.02"}
 SECOND = timedelta(seconds=1)
 JOBS = 40
 CLAIMED = ChangeType.CHANGE_TYPE_CLAIMED

@@ -201,7 +201,7 @@ async def test_an_old_primary_whose_commits_wait_for_ever_is_left_for_the_new_on
 ):
     old, new = two.nodes
     old.set("synchronous_standby_names", new.folder.name)
-    quick = SETTINGS | {"database_statement_timeout": "2"}
+    quick = SETTINGS | {"STATEMENT_SECONDS": "2"}
     with running_over(two, tmp_path, quick) as server:
         api, kind = connect(server), fresh_kind()
         await create(api, kind, 3)

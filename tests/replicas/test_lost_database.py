@@ -138,7 +138,7 @@ async def test_calls_while_the_database_is_away_are_unavailable_and_then_continu
 async def test_who_floods_while_the_database_is_away_is_not_refused_for_overload(
     connect: Connect, tmp_path: Path, kind: str
 ):
-    server = Server(new_database("postgresql", tmp_path), tmp_path, SETTINGS | {"queue_limit": "1"}).start()
+    server = Server(new_database("postgresql", tmp_path), tmp_path, SETTINGS | {"MAX_QUEUED_COMMANDS": "1"}).start()
     api = connect(server)
     with shut_off(server.database):
         await refused_once(api.create(kind))
@@ -196,7 +196,7 @@ def patient_server(tmp_path: Path) -> Iterator[Server]:
     database = new_database("postgresql", tmp_path)
     with connect_to_database(database) as connection:
         connection.execute(f"ALTER DATABASE {make_url(database).database} SET deadlock_timeout = '5s'")
-    one = Server(database, tmp_path, SETTINGS | {"database_lock_timeout": "60", "database_statement_timeout": "60"})
+    one = Server(database, tmp_path, SETTINGS | {"LOCK_SECONDS": "60", "STATEMENT_SECONDS": "60"})
     yield one.start()
     assert one.stop() == 0
 

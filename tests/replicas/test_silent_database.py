@@ -25,8 +25,8 @@ from tests.support.states import OK
 pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
 
 LIMITS = {
-    "database_connect_timeout": "3", "database_statement_timeout": "3", "database_lock_timeout": "2.9",
-    "database_idle_timeout": "3", "database_read_timeout": "3", "database_export_timeout": "3",
+    "CONNECT_SECONDS": "3", "STATEMENT_SECONDS": "3", "LOCK_SECONDS": "2.9",
+    "IDLE_SECONDS": "3", "READ_SECONDS": "3", "EXPORT_SECONDS": "3",
 }  # fmt: skip
 EVERY = WatchMode.WATCH_MODE_EVERY
 LISTENING = """
@@ -143,8 +143,8 @@ async def test_a_replica_that_is_cut_off_within_a_transaction_stops_of_its_locks
 async def test_no_call_waits_longer_than_the_one_bound_and_a_drain_does_not_wait_for_the_database(
     tmp_path: Path, connect: Connect, kind: str
 ):
-    for_ever = {f"database_{name}_timeout": "600" for name in ("statement", "lock", "idle", "read", "export")}
-    settings = SETTINGS | for_ever | {"database_call_timeout": "1", "health_commit_stall": "0.5", "drain_timeout": "1"}
+    for_ever = {f"{name}_SECONDS": "600" for name in ("STATEMENT", "LOCK", "IDLE", "READ", "EXPORT")}
+    settings = SETTINGS | for_ever | {"database_call_timeout": "1", "COMMIT_STALL_SECONDS": "0.5", "drain_timeout": "1"}
     with proxied(new_database("postgresql", tmp_path)) as proxy:
         server = Server(proxy.database, tmp_path, settings).start()
         api = connect(server)

@@ -9,6 +9,7 @@ from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchMode
 from jobledger.v1.worker_service_pb2 import ClaimedChunk
 
+from tests.conftest import WITHOUT_POLLS
 from tests.replicas.conftest import serving
 from tests.support.api import Api
 from tests.support.bounds import BOUND
@@ -16,7 +17,7 @@ from tests.support.databases import new_database
 from tests.support.lives import assert_gapless, ended, live
 from tests.support.postgres import LISTENING, end_connections, listening
 from tests.support.postgres import connect as connect_to_database
-from tests.support.server import Server, WithoutPolls
+from tests.support.server import Server
 
 pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
 
@@ -28,7 +29,7 @@ LONG = timedelta(minutes=5)  # longer than any test may take: an answer that com
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
     """Return three replicas that hear of each other's commits, whose claims get nothing unless they are woken."""
     directory = tmp_path_factory.mktemp("woken")
-    with serving(new_database("postgresql", directory), directory, 3, WithoutPolls) as servers:
+    with serving(new_database("postgresql", directory), directory, 3, **WITHOUT_POLLS) as servers:
         while listening(servers[0].database) < len(servers):
             pass
         yield servers

@@ -22,9 +22,9 @@ from tests.support.server import Server
 
 OWNERS: Final = 5
 SETTINGS: Final = QUICK | {
-    "auth": "keys", "indexed_labels": "user", "usage_interval": "1", "event_retention": "20", "audit_retention": "20",
+    "auth": "keys", "indexed_labels": "user", "RECORD_SECONDS": "1", "event_retention": "20", "audit_retention": "20",
     "completed_retention": "10", "failed_retention": "10", "cancelled_retention": "10", "webhook_retention": "10",
-    "webhook_allow_http": "true", "webhook_allow_private_networks": "true", "duty_interval": "0.5",
+    "webhook_allow_http": "true", "webhook_allow_private_networks": "true", "DUE_SCAN_SECONDS": "0.5",
 }  # fmt: skip
 """What is kept is kept for seconds, so that it levels off within minutes."""
 SAMPLES: Final = 200

@@ -20,8 +20,11 @@ from pathlib import Path
 from threading import Lock
 from typing import IO
 
+from tests.support.constants import set_constants_of_environment
+
+ROOT = Path(__file__).parents[2]
 NUMBER = 8  # bytes of a process id or an exit status
-IMPORTED = ["jobledger_service.app", "alembic.command", "alembic.config"]
+IMPORTED = ["jobledger_service.app", "jobledger_service.cli.supervisor", "alembic.command", "alembic.config"]
 """What the command imports when it needs it."""
 BEFORE = "IMPORT_BEFORE"
 """A variable of the environment: a module to import before the server starts."""
@@ -77,7 +80,8 @@ class Forked:
 def _template() -> socket.socket:
     """Start the process to fork, once a test process; it ends with this one."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    template = subprocess.Popen([sys.executable, "-P", __file__, str(its.fileno())], pass_fds=[its.fileno()])
+    command = [sys.executable, "-m", "tests.support.forked", str(its.fileno())]
+    template = subprocess.Popen(command, cwd=ROOT, pass_fds=[its.fileno()])
     its.close()
     atexit.register(template.wait)
     atexit.register(ours.close)
@@ -128,8 +132,8 @@ def _become(arguments: Sequence[str], environment: Mapping[str, str], directory:
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["jobledger-server", *arguments]
+    set_constants_of_environment()
     if module := os.environ.pop(BEFORE, ""):
-        sys.path.insert(0, directory)
         import_module(module)
 
 

@@ -12,6 +12,7 @@ from tempfile import TemporaryFile
 from typing import IO, Self
 
 from tests.support.bounds import BOUND
+from tests.support.constants import PROGRAM, VARIABLE, environment_of
 from tests.support.forked import Forked
 
 COMMAND = Path(sys.executable).with_name("jobledger-server")
@@ -44,7 +45,10 @@ class Server:
     """Unless its environment is for the interpreter, which reads it at its start."""
 
     def __init__(self, database: str, directory: Path, settings: Mapping[str, str] | None = None) -> None:
-        """Take the database's URL, a directory for the log, and settings: JOBLEDGER_ names without the prefix."""
+        """Take the database's URL, a directory for the log, and settings: JOBLEDGER_ names without the prefix.
+
+        Names in capitals are those of constants.
+        """
         self.database = database
         self.log = directory / f"server-{len(list(directory.glob('server-*.log')))}.log"
         self.log.touch()
@@ -54,7 +58,7 @@ class Server:
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the process: ours without any JOBLEDGER_ setting but those of this server."""
-        return without_settings() | {f"JOBLEDGER_{name.upper()}": value for name, value in self.settings.items()}
+        return without_settings() | environment_of(self.settings)
 
     def start(self) -> Self:
         """Start the process and wait for the line that says it is ready; later starts take the same port again."""
@@ -70,7 +74,9 @@ class Server:
         if is_first and self.may_be_forked:
             return Forked(arguments, self.environment(), Path.cwd(), log)
         streams = {"stdout": subprocess.PIPE, "stderr": log}
-        return subprocess.Popen([COMMAND, *arguments], text=True, env=self.environment(), **streams)
+        environment = self.environment()
+        command = PROGRAM if VARIABLE in environment else (COMMAND,)
+        return subprocess.Popen([*command, *arguments], text=True, env=environment, **streams)
 
     def _ready_line(self) -> str:
         assert self.process is not None
@@ -126,17 +132,3 @@ class Server:
     def tail(self, characters: int = 6_000) -> str:
         """Return the end of what the server logged."""
         return self.log.read_text(errors="replace")[-characters:]
-
-
-class WithoutPolls(Server):
-    """One whose waiting claims look again only when they are woken: what they get proves that they were."""
-
-    program = (
-        "from jobledger_service.core.write import claims; claims.POLL_SECONDS = 3_600.0; "
-        "from jobledger_service.cli.main import main; main()"
-    )
-
-    def _begun(self, arguments: list[str], log: IO[str]) -> "subprocess.Popen[str] | Forked":
-        streams = {"stdout": subprocess.PIPE, "stderr": log}
-        command = [sys.executable, "-c", self.program, *arguments]
-        return subprocess.Popen(command, text=True, env=self.environment(), **streams)

@@ -81,7 +81,7 @@ async def built(store: str, folder: Path, rng: Random) -> AsyncIterator[tuple[Wo
         database = url_through(proxies) if cluster else new_database(store, folder)
         token = await asyncio.to_thread(first_key, database)
         log = FaultLog(folder / "faults.jsonl")
-        world = World(store, folder, rng, database, log, SETTINGS | {"expiry_delay": "0.1"})
+        world = World(store, folder, rng, database, log, SETTINGS | {"EXPIRY_DELAY_SECONDS": "0.1"})
         world.cluster = cluster
         if cluster is not None:
             # whichever node is the primary when it is called

@@ -14,7 +14,7 @@ from tests.upgrade.filling import Record
 from tests.upgrade.fixtures import VERSIONS, load, record
 
 STILL = {
-    "auth": "keys", "duty_interval": "3600", "retention_interval": "3600", "event_retention": "30000d",
+    "auth": "keys", "DUE_SCAN_SECONDS": "3600", "TRIM_SECONDS": "3600", "event_retention": "30000d",
     "audit_retention": "30000d", "webhook_retention": "30000d", "indexed_labels": "user", "usage_retention": "30000d",
 }  # fmt: skip
 """Settings with which a server leaves an old database as it is, though years have gone by."""

@@ -26,10 +26,10 @@ OWNERS = ("archive", "studio")
 SETTINGS = {
     "auth": "keys",
     "indexed_labels": "user",
-    "usage_interval": "0.2",
+    "RECORD_SECONDS": "0.2",
     "webhook_allow_http": "true",
     "webhook_allow_private_networks": "true",
-    "webhook_initial_backoff": "3600",
+    "INITIAL_BACKOFF_SECONDS": "3600",
 }
 STATES = {
     "queued": QUEUED, "running": RUNNING, "cancelling": CANCELLING,

@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 DISTRIBUTIONS = ("protos", "client", "service")
+SETTINGS = {
+    "BOOKMARK_SECONDS": "bookmark_interval", "COMMIT_STALL_SECONDS": "health_commit_stall",
+    "DUE_SCAN_SECONDS": "duty_interval", "EXPIRY_DELAY_SECONDS": "expiry_delay",
+    "SLOW_READ_SECONDS": "health_database_latency", "TRIM_SECONDS": "retention_interval",
+}  # fmt: skip
+"""What released versions have as settings, and this one as constants."""
 PROGRAM = "from jobledger_service.cli.main import main; main()"
 
 
@@ -34,6 +41,10 @@ class OldServer(Server):
     """A server of the version that was unpacked into `source`."""
 
     source: Path
+
+    def __init__(self, database: str, directory: Path, settings: Mapping[str, str]) -> None:
+        """Take what a server of this version takes."""
+        super().__init__(database, directory, {SETTINGS.get(name, name): value for name, value in settings.items()})
 
     def environment(self) -> dict[str, str]:
         """Return the environment, in which the unpacked packages come before those of this version."""

@@ -27,7 +27,7 @@ from tests.upgrade.old_servers import OldServer, unpack
 
 pytestmark = pytest.mark.long  # servers are replaced under load
 
-SETTINGS = QUICK | STILL | {"duty_interval": "0.2"}
+SETTINGS = QUICK | STILL | {"DUE_SCAN_SECONDS": "0.2"}
 KIND = "clip.rolling"
 STOPPED = "stopped"
 """The name of the job after which an owner's watch needs to see no more."""

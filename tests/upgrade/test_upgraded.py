@@ -130,7 +130,7 @@ async def test_cursors_are_good_and_lists_begin_again(
 async def test_old_leases_are_lost_and_all_work_goes_on(
     upgraded: str, recorded: Record, start_server: StartServer, connect_as: ConnectAs
 ):
-    server = start_server(upgraded, **STILL | {"duty_interval": "0.1"})
+    server = start_server(upgraded, **STILL | {"DUE_SCAN_SECONDS": "0.1"})
     for owned in recorded.owners.values():
         api = connect_as(server, owned.token)
         for token in owned.lease_tokens:

@@ -86,7 +86,7 @@ async def test_a_deadline_ends_a_watch(api: Api, kind: str):
 async def test_a_draining_server_ends_watches_with_a_bookmark_and_then_unavailable(
     start_server: StartServer, connect: Connect, kind: str, watching: Watching
 ):
-    server = start_server(bookmark_interval="15")
+    server = start_server(BOOKMARK_SECONDS="15")
     api = connect(server)
     job = await api.create(kind)
     async with watching(api, job) as watch:

@@ -24,9 +24,9 @@ DEAD = hooks.WEBHOOK_DELIVERY_STATE_DEAD
 LOCAL = {
     "webhook_allow_http": "true",
     "webhook_allow_private_networks": "true",
-    "webhook_initial_backoff": "0.01",
+    "INITIAL_BACKOFF_SECONDS": "0.01",
     "webhook_timeout": "30",
-    "duty_interval": "0.02",
+    "DUE_SCAN_SECONDS": "0.02",
 }
 
 

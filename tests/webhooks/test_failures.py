@@ -130,7 +130,7 @@ async def test_gone_disables_the_webhook_and_what_happens_then_is_not_recorded(
 async def test_a_webhook_that_keeps_failing_is_paused_and_loses_nothing(
     start_server: StartServer, at: At, receiver: Receiver, kind: str
 ):
-    hook: Hooks = at(start_server(**QUICK | LOCAL, webhook_pause_after="0.1"))
+    hook: Hooks = at(start_server(**QUICK | LOCAL, PAUSE_AFTER_SECONDS="0.1"))
     receiver.fail(500)
     created = await hook.create(receiver, kind, event_types=ENDS)
     webhook_id = created.webhook.webhook_id

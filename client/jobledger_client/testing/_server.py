@@ -21,7 +21,7 @@ def running_server(*options: str, directory: Path | None = None) -> Iterator[str
     """Run `jobledger-server serve` on a free port of this machine; the value is its address, such as 127.0.0.1:49152.
 
     The database is `jobledger.db` in `directory`, and the log `server.log`; None means a temporary directory. `options`
-    are those of the command, such as "--duty-interval", "0.2"; JOBLEDGER_… variables of the environment do not count.
+    are those of the command, such as "--log-level", "warning"; JOBLEDGER_… variables of the environment do not count.
 
     Raises ModuleNotFoundError without jobledger-service, and RuntimeError with the log of a server that does not start.
     """

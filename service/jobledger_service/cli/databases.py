@@ -17,7 +17,7 @@ from jobledger_service.core.database.maintenance.migrate import SchemaError, che
 from jobledger_service.core.database.maintenance.recount import Recount
 from jobledger_service.core.database.time_limits import UNLIMITED
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
-from jobledger_service.core.opening import indexed_labels_of, time_limits_of
+from jobledger_service.core.opening import indexed_labels_of
 
 from .exits import exit_on_error, print_error
 from .options import option, settings_of
@@ -47,7 +47,7 @@ def migrate(
                 print_error(str(error))
                 raise typer.Exit(1) from None
         typer.echo("the schema was upgraded to this version" if done else "the schema is up to date")
-        with closing(open_database(settings.database, time_limits_of(settings))) as opened:
+        with closing(open_database(settings.database)) as opened:
             _index_labels(opened, names, check_only=check_only)
 
 

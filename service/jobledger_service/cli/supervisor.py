@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 import structlog
 from msgspec.structs import asdict
@@ -17,6 +18,7 @@ from jobledger_service.transport.server import CannotListenError
 
 log = structlog.get_logger(__name__)
 
+SERVE_COMMAND: Final = (sys.executable, "-m", "jobledger_service", "serve")
 RESTART_SECONDS = 1.0
 """Seconds before a dead process is restarted."""
 
@@ -56,8 +58,7 @@ class Supervisor:
     async def _keep(self, number: int) -> None:
         while not self._stopping.is_set():
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "jobledger_service", "serve"),
+                *SERVE_COMMAND,
                 env=self._environments[number],
                 stdout=asyncio.subprocess.PIPE,
             )

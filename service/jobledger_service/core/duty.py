@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from msgspec import Struct as MsgStruct
@@ -13,6 +13,12 @@ from .model.refusals.errors import Draining, Refusal
 
 log = structlog.get_logger(__name__)
 
+TRIM_SECONDS: Final = 5.0
+"""Seconds between queries for expired jobs and for rows past their retention."""
+RECORD_SECONDS: Final = 10.0
+"""Seconds between writes of usage, last uses of keys and workers: a crash may lose as much."""
+MEASURE_SECONDS: Final = 5.0
+"""Seconds between measurements of health and of kinds, each one small read of the database."""
 OnRun = Callable[[str, bool], None]
 """Called with the name of a duty that ran, and whether it succeeded."""
 

@@ -1,6 +1,7 @@
 """What the core itself adds to a server: JobService, WorkerService, and the duties of the ledger."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from jobledger_service.transport.methods import Calls
 
@@ -18,8 +19,12 @@ from .read.due import SqlDueStore
 from .write.batch import Commit
 from .write.core_families import core_families
 
-EXPIRE_SECONDS = 0.5
-"""Seconds after which it is looked again who has waited too long for a database that does not answer."""
+DUE_SCAN_SECONDS: Final = 0.5
+"""Seconds between queries for expired leases, due retries, schedules and deadlines, which may be late by as much."""
+EXPIRY_DELAY_SECONDS: Final = 2.0
+"""Seconds after its end when a lease expires and a run times out: longer than a report from before may wait."""
+WAIT_CHECK_SECONDS = 0.5
+"""Seconds between checks of who has waited too long for a database that does not answer."""
 CLOCK_RENEW_SECONDS = 5.0
 """Seconds after which the database is asked for the time again; two good clocks part by less than a millisecond."""
 
@@ -28,7 +33,7 @@ def core(kernel: Kernel, features: Sequence[Feature]) -> Feature:
     """Return what the core adds; it works the service's own jobs with `features`, and wakes their duties."""
     encoded = EncodedJobs(kernel.store.position()) if kernel.database.single_writer else None
     handlers = {kind: work for one in features for kind, work in one.chunk_handlers.items()}
-    service_jobs, delay = ServiceJobs(kernel, handlers), round(kernel.settings.expiry_delay * SECOND)
+    service_jobs, delay = ServiceJobs(kernel, handlers), round(EXPIRY_DELAY_SECONDS * SECOND)
 
     def on_commit(commit: Commit) -> None:
         if encoded is not None:
@@ -71,7 +76,7 @@ def _calls(kernel: Kernel, encoded: EncodedJobs | None) -> list[Calls]:
         kernel.active_workers,
         kernel.unreadable,
         kernel.feed,
-        kernel.settings.bookmark_interval,
+        kernel.watch.bookmark_every,
     )
     return [Calls(job_service.METHODS, jobs), Calls(worker_service.METHODS, workers)]
 
@@ -82,7 +87,7 @@ def _waits(kernel: Kernel) -> Duty:
             kernel.waits.expire(kernel.settings.database_call_timeout)
         return False
 
-    return Duty("waits", expire, EXPIRE_SECONDS)
+    return Duty("waits", expire, WAIT_CHECK_SECONDS)
 
 
 def _clock(kernel: Kernel, clock: DatabaseClock) -> Duty:
@@ -103,4 +108,4 @@ def _due_scanner(kernel: Kernel, delay: int, duties: Iterable[Duty]) -> Duty:
             by_name[name].wake_event.set()
         return False
 
-    return Duty("due scanner", wake_due, kernel.settings.duty_interval)
+    return Duty("due scanner", wake_due, DUE_SCAN_SECONDS)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from jobledger_service.settings import InvalidSettingError, Settings
 from jobledger_service.transport.in_flight import InFlight
@@ -19,7 +19,6 @@ from .cursor import Cursors
 from .database.clock import LedgerClock
 from .database.engines import Database
 from .database.rows.entry import Entry
-from .database.time_limits import TimeLimits
 from .database.unreadable_rows import UnreadableRows
 from .database.vitals import VitalsReader
 from .kernel import Kernel
@@ -43,6 +42,14 @@ from .write.writing import WriteStore
 if TYPE_CHECKING:
     from jobledger_service.transport.rate_limiter import RateLimiter
 
+BOOKMARK_SECONDS: Final = 10.0
+"""Seconds for which a watch may be quiet before a bookmark: the contract promises one within 15."""
+MAX_CALLS: Final = 10_000
+"""Reads, and writes, in flight, without watches and waiting claims; `memory_limit` bounds their bytes."""
+MAX_WATCHES_WITHOUT_KEYS: Final = 20_000
+"""Open watches of all callers together of a server without keys: one for each of many clients."""
+MAX_CLAIMS_WITHOUT_KEYS: Final = 20_000
+"""Waiting claims of all callers together of a server without keys; each takes 26 KiB."""
 EXPORT_SHARE = 2
 """An export may take the history's length divided by this, and still show each job as it was when it began."""
 
@@ -66,11 +73,11 @@ def open_kernel(
     codec, writes = ProtoCodec(unreadable), WriteStore(database, unreadable)
     store = ReadStore(database, unreadable=unreadable)
     waits = Waits()
-    readers, cursors = Readers(settings.reads_per_owner, waits), Cursors(store.epoch.id, lambda: feed.terms)
+    readers, cursors = Readers(waits), Cursors(store.epoch.id, lambda: feed.terms)
     queries = Queries(store, readers)
     quiet = round(settings.event_retention * SECOND) // EXPORT_SHARE
     executor = Executor(writes, codec, clock, cursors, (), quiet=quiet, calendar=clock.calendar)
-    bounds = QueueBounds(settings.queue_limit, settings.queue_wait, settings.health_commit_stall)
+    bounds = QueueBounds(wait=settings.queue_wait)
     committer = Committer(executor, on_commit, bounds=bounds, on_batch=on_batch, waits=waits)
     claims = ClaimQueue(committer)
 
@@ -100,7 +107,7 @@ def open_kernel(
         committer=committer,
         claims=claims,
         feed=feed,
-        watch=Watch(store, queries, readers, cursors, feed, codec, settings.bookmark_interval, on_merged),
+        watch=Watch(store, queries, readers, cursors, feed, codec, BOOKMARK_SECONDS, on_merged),
         active_workers=ActiveWorkers(clock),
         request_context=RequestContext(clock, sample_jitter, sorted(schemes), store.epoch),
         calls=calls,
@@ -113,7 +120,7 @@ def open_kernel(
 
 def _in_flight_of(settings: Settings, committer: Committer) -> InFlight:
     return InFlight(
-        settings.calls_limit,
+        MAX_CALLS,
         settings.memory_limit,
         settings.message_limit,
         committer.check_owner,
@@ -126,7 +133,7 @@ def _open_calls_of(settings: Settings) -> OpenCalls:
     def refuse(owner: str, bound: int) -> QuotaExceeded:
         return QuotaExceeded(owner, "max_watches", open_calls.streams_of(owner), bound)
 
-    bounds = (settings.watches_without_keys, settings.claims_without_keys)
+    bounds = (MAX_WATCHES_WITHOUT_KEYS, MAX_CLAIMS_WITHOUT_KEYS)
     if settings.auth == "keys":
         bounds = (settings.watches_per_key, settings.claims_per_key)
     open_calls = OpenCalls(*bounds, refuse)
@@ -149,15 +156,3 @@ def indexed_labels_of(settings: Settings) -> list[str] | None:
 def default_bounds(settings: Settings) -> Bounds:
     """Return the bounds of owners without a quota."""
     return Bounds(settings.unfinished_jobs_per_owner, settings.stored_jobs_per_owner, settings.watches_per_owner)
-
-
-def time_limits_of(settings: Settings) -> TimeLimits:
-    """Return how long the database may take."""
-    return TimeLimits(
-        connect=settings.database_connect_timeout,
-        statement=settings.database_statement_timeout,
-        lock=settings.database_lock_timeout,
-        idle=settings.database_idle_timeout,
-        read=settings.database_read_timeout,
-        export=settings.database_export_timeout,
-    )

@@ -22,7 +22,7 @@ from .beginning import TERM, Beginning, Beginnings
 from .dialects import Dialect
 from .history import History, StaleDatabaseError
 from .rows.writes import RejectedStatementError
-from .time_limits import DEFAULT_LIMITS, Deadline, TimeLimits
+from .time_limits import Deadline, TimeLimits
 from .writer_level import WRITTEN_LABELS
 
 log = structlog.get_logger(__name__)
@@ -264,8 +264,9 @@ def without_password(url: str) -> str:
     return _PASSWORD.sub(r"\1***", url)
 
 
-def open_database(url: str, limits: TimeLimits = DEFAULT_LIMITS, pooling: Pooling = NO_POOLER) -> Database:
+def open_database(url: str, limits: TimeLimits | None = None, pooling: Pooling = NO_POOLER) -> Database:
     """Open `sqlite:///FILE` or `postgresql+psycopg://…`; raises UnknownDatabaseError, DatabaseInUseError."""
+    limits = limits or TimeLimits()
     try:
         parsed = make_url(url)
     except ArgumentError:

@@ -5,8 +5,21 @@ from math import inf
 from typing import Final, Self
 
 from msgspec import Struct as MsgStruct
+from msgspec import field
 from msgspec.structs import replace
 
+CONNECT_SECONDS: Final = 5.0
+"""Seconds for connecting to PostgreSQL, or waiting for a pooled connection; libpq takes whole seconds, at least 2."""
+STATEMENT_SECONDS: Final = 15.0
+"""Seconds for a statement of a write; the largest takes 0.3 s. More than LOCK_SECONDS, which it may wait before."""
+LOCK_SECONDS: Final = 10.0
+"""Seconds for a wait for a lock. More than IDLE_SECONDS, after which a holder that was cut off has released it."""
+IDLE_SECONDS: Final = 5.0
+"""Seconds after which PostgreSQL ends an idle transaction and releases its locks; no batch pauses so long."""
+READ_SECONDS: Final = 10.0
+"""Seconds for a read as a whole; it holds one of few threads."""
+EXPORT_SECONDS: Final = 60.0
+"""Seconds for reading one page of an export: 1,000 jobs, which may be large."""
 CLIENT_GRACE_SECONDS: Final = 1.0
 """Seconds after which a client gives up on a statement that the database itself should have ended."""
 
@@ -18,19 +31,18 @@ class TimeLimits(MsgStruct, frozen=True):
     a lock, `idle` for a transaction in which nothing happens, as when the process that holds it was cut off.
     """
 
-    connect: float = 5
-    statement: float | None = 15
-    lock: float | None = 10
-    idle: float | None = 5
-    read: float | None = 10
-    export: float | None = 60
+    connect: float = field(default_factory=lambda: CONNECT_SECONDS)
+    statement: float | None = field(default_factory=lambda: STATEMENT_SECONDS)
+    lock: float | None = field(default_factory=lambda: LOCK_SECONDS)
+    idle: float | None = field(default_factory=lambda: IDLE_SECONDS)
+    read: float | None = field(default_factory=lambda: READ_SECONDS)
+    export: float | None = field(default_factory=lambda: EXPORT_SECONDS)
 
     def for_reads(self, seconds: float | None) -> Self:
         """Return these limits with another one for each statement."""
         return replace(self, statement=seconds)
 
 
-DEFAULT_LIMITS: Final = TimeLimits()
 UNLIMITED: Final = TimeLimits(statement=None, lock=None, idle=None, read=None, export=None)
 """Limits of migrations, which may take any time; connecting still has a bound."""
 

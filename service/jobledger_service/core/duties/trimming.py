@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from jobledger_service.core.duty import Duty
+from jobledger_service.core.duty import TRIM_SECONDS, Duty
 from jobledger_service.core.kernel import Kernel
 
 ROWS_PER_STEP: Final = 1_000
@@ -20,4 +20,4 @@ def trimming(name: str, kernel: Kernel, trim: Callable[[int, int], int], kept: i
         step = partial(trim, kernel.clock.calendar() - kept, ROWS_PER_STEP)
         return await kernel.committer.run_on_writer(step, ROWS_PER_STEP) >= ROWS_PER_STEP
 
-    return Duty(name, once, kernel.settings.retention_interval)
+    return Duty(name, once, TRIM_SECONDS)

@@ -24,6 +24,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 READS_PER_OWNER: Final = 1_000
+"""Lists, batches, large jobs and statistics of one owner that may wait for their turn."""
 READ_COST: Final = 0.0005
 """The cost of a read beside its time, in seconds, so that owners of quick reads take turns one by one."""
 MAX_SHARING: Final = 64
@@ -241,9 +242,9 @@ class Readers:
     Owners take turns on some; small single jobs of all owners, the server's own reads and its feed wait for no owner.
     """
 
-    def __init__(self, reads_per_owner: int = READS_PER_OWNER, waits: Waits | None = None) -> None:
+    def __init__(self, waits: Waits | None = None) -> None:
         waits = waits or Waits()
-        self._owners = SharedReaders("owners", OWNER_THREADS, reads_per_owner, waits=waits)
+        self._owners = SharedReaders("owners", OWNER_THREADS, READS_PER_OWNER, waits=waits)
         self._single_jobs, self._server, self._feed = (
             Reader(name, waits) for name in ("single jobs", "duties", "feed")
         )

@@ -83,7 +83,7 @@ class Watch:
         self._codec = codec
         # its pages are encoded on other threads, where newer terms than those of the feed may be known
         self._snapshots = Snapshots(store, Cursors(store.epoch.id, lambda: store.history.terms), codec)
-        self._bookmark_every = bookmark_every
+        self.bookmark_every = bookmark_every
         self._on_merged = on_merged
 
     async def job(self, owner: str, job_id: str, cursor: bytes, options: WatchOptions) -> Messages:
@@ -132,12 +132,12 @@ class Watch:
     async def _missed(self, subscription: FeedSubscription, through: int) -> Sequence[Entry]:
         """Return the first entries after a cursor, none when none follow up to the position `through`."""
         while subscription.position < through:
-            if entries := await subscription.next(self._bookmark_every):
+            if entries := await subscription.next(self.bookmark_every):
                 return _until_last(entries)
         return []
 
     async def _follow_job(self, subscription: FeedSubscription, options: WatchOptions) -> Messages:
-        timer = BookmarkTimer(self._bookmark_every)
+        timer = BookmarkTimer(self.bookmark_every)
         write_live = partial(self._write_live, subscription, timer, partial(self._job_message, options), options)
         while True:
             yield write_live
@@ -213,7 +213,7 @@ class Watch:
         self, jobs: JobFilter, subscription: FeedSubscription, options: WatchOptions, owed_from: int
     ) -> Messages:
         """Yield the changes, and bookmarks: the first one at or after the position `owed_from`."""
-        timer, owed = BookmarkTimer(self._bookmark_every), not options.from_now
+        timer, owed = BookmarkTimer(self.bookmark_every), not options.from_now
         write_live = partial(self._write_live, subscription, timer, partial(self._jobs_message, jobs, options), options)
         while True:
             if not owed:

@@ -21,7 +21,7 @@ from .picking import ClaimQuery
 
 log = structlog.get_logger(__name__)
 
-POLL_SECONDS = 5.0
+CLAIM_POLL_SECONDS = 5.0
 """Seconds after which a waiting claim queries again: wake-ups of other replicas are hints."""
 
 CONTENTION_SECONDS = 0.5
@@ -61,7 +61,8 @@ class ClaimQueue:
                 if claimed or left <= 0 or self._closing:
                     return claimed or []
                 try:
-                    async with asyncio.timeout(min(left, POLL_SECONDS if claimed is not None else CONTENTION_SECONDS)):
+                    pause = CLAIM_POLL_SECONDS if claimed is not None else CONTENTION_SECONDS
+                    async with asyncio.timeout(min(left, pause)):
                         await waiter.woken.wait()
                 except TimeoutError:
                     pass

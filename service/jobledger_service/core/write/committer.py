@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from msgspec import Struct as MsgStruct
+from msgspec import field
 
 from jobledger_service.core.current_call import SERVICE_OWNER, DeadlinePassedError, charged_owner, current_call
 from jobledger_service.core.model.refusals.errors import Draining, Refusal, StoreUnavailable
@@ -22,6 +23,10 @@ Result = TypeVar("Result")
 
 BATCH_BOUNDS: Final = BatchBounds(commands=512, rows=2_000, size=4 * 1_048_576)
 """The bounds of a batch. The executor counts rows when they are loaded, and postpones what is too much."""
+MAX_QUEUED_COMMANDS: Final = 10_000
+"""Commands that may wait; `queue_wait` and `memory_limit` usually refuse earlier."""
+COMMIT_STALL_SECONDS: Final = 5.0
+"""Seconds after which a batch counts as one that the database does not answer; the largest takes under a second."""
 ROWS_PER_COMMAND: Final = 100
 """Waiting rows for each command that may wait: a bound on the backlog of commands of many rows."""
 UPKEEP_ROWS: Final = 150
@@ -34,9 +39,9 @@ class QueueBounds(MsgStruct, frozen=True):
     A batch that has run for `stall` seconds counts as one that the database does not answer.
     """
 
-    commands: int = 10_000
+    commands: int = field(default_factory=lambda: MAX_QUEUED_COMMANDS)
     wait: float = 1.0
-    stall: float = 5.0
+    stall: float = field(default_factory=lambda: COMMIT_STALL_SECONDS)
 
 
 class Batch(MsgStruct, frozen=True):
@@ -72,7 +77,7 @@ class Committer:
         self.last: Batch | None = None
         self.failed: float | None = None
         self.limit = bounds.commands
-        self._stall = bounds.stall
+        self.stall = bounds.stall
         self.busy_since: float | None = None
         self._queue = FairQueue(bounds.commands, bounds.commands * ROWS_PER_COMMAND)
         self._throughput = Throughput()
@@ -139,7 +144,7 @@ class Committer:
         """Whether the database accepts no writes: it failed the last batch, or does not answer the current one."""
         if self.failed is not None:
             return True
-        return self.busy_since is not None and asyncio.get_running_loop().time() > self.busy_since + self._stall
+        return self.busy_since is not None and asyncio.get_running_loop().time() > self.busy_since + self.stall
 
     @property
     def queued(self) -> int:

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Final
 
 from jobledger_service.core.duties.trimming import trimming
-from jobledger_service.core.duty import Duty
+from jobledger_service.core.duty import RECORD_SECONDS, Duty
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.read.readers import OPERATORS
@@ -56,7 +56,7 @@ def access(kernel: Kernel) -> Feature:
         calls=[Calls(METHODS, calls)],
         duties=[
             Duty("keys", refresh, REFRESH_SECONDS),
-            Duty("key use", record_use, kernel.settings.usage_interval),
+            Duty("key use", record_use, RECORD_SECONDS),
             retention,
         ],
         authenticate=keyring.caller,

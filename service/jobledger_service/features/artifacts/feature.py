@@ -1,6 +1,7 @@
 """Deletion of what the artifacts of deleted jobs point at."""
 
 from functools import partial
+from typing import Final
 
 from jobledger_service.core.database.rows.row_sets import RowSets
 from jobledger_service.core.duty import Duty
@@ -12,13 +13,16 @@ from .family import ArtifactRemovals
 from .probes import StoreProbes
 from .roots import roots_of
 
+PROBE_INTERVAL_SECONDS: Final = 30.0
+"""Seconds between checks of the stores of artifacts; stores may charge for each request."""
+
 
 def artifacts(kernel: Kernel) -> Feature:
     """Return what the deletion of artifacts adds to a server."""
     deletions = ArtifactDeletions(kernel)
-    roots, settings = roots_of(kernel.settings), kernel.settings
+    roots = roots_of(kernel.settings)
     probes = StoreProbes(roots, kernel.components, kernel.clock)
-    duties = [Duty("artifact stores", probes.once, settings.health_probe_interval)] if roots.all else []
+    duties = [Duty("artifact stores", probes.once, PROBE_INTERVAL_SECONDS)] if roots.all else []
     return Feature(
         chunk_handlers={ARTIFACTS: deletions.work},
         duties=duties,

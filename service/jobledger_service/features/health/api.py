@@ -9,7 +9,7 @@ from msgspec import Struct as MsgStruct
 from jobledger_service import VERSION
 from jobledger_service.core.api.convert import MICROS, duration, maker, timestamp
 from jobledger_service.core.api.services import ADMIN_SERVICE
-from jobledger_service.core.duty import Duty
+from jobledger_service.core.duty import MEASURE_SECONDS, Duty
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.transport.identity import Caller, Role
@@ -101,9 +101,9 @@ class HealthCalls(MsgStruct, frozen=True):
 
 def health(kernel: Kernel) -> Feature:
     """Return what health adds to a server."""
-    settings, checker = kernel.settings, HealthChecker(kernel)
+    checker = HealthChecker(kernel)
     return Feature(
         calls=[Calls(METHODS, HealthCalls(checker, kernel.database.dialect.kind, kernel.clock()))],
-        duties=[Duty("health", checker.once, settings.health_interval)],
+        duties=[Duty("health", checker.once, MEASURE_SECONDS)],
         collectors=[VitalsCollector(checker)],
     )

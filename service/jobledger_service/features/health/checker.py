@@ -22,6 +22,9 @@ log = structlog.get_logger(__name__)
 PROBE_TIMEOUT_SECONDS: Final = 3.0
 """Seconds after which a database that has not answered counts as silent."""
 
+SLOW_READ_SECONDS: Final = 0.5
+"""Seconds after which a small read of the database, which normally takes a millisecond, degrades health."""
+
 
 class Health(MsgStruct, frozen=True):
     """The findings of a check, and its time in microseconds since 1970."""
@@ -43,8 +46,8 @@ class HealthChecker:
         self._kernel = kernel
         settings = kernel.settings
         self._thresholds = Thresholds(
-            database_latency=settings.health_database_latency,
-            commit_stall=settings.health_commit_stall,
+            database_latency=SLOW_READ_SECONDS,
+            commit_stall=kernel.committer.stall,
             disk_free=settings.health_disk_free,
             webhook_age=settings.health_webhook_age,
         )

@@ -65,7 +65,7 @@ class Vitals(MsgStruct, frozen=True):
 
 
 class Thresholds(MsgStruct, frozen=True):
-    """The thresholds of health: seconds and bytes that operators set, and fixed shares and counts."""
+    """The thresholds of health: seconds, bytes, shares and counts."""
 
     database_latency: float
     commit_stall: float

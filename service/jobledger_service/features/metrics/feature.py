@@ -22,7 +22,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from jobledger_service import VERSION
-from jobledger_service.core.duty import Duty
+from jobledger_service.core.duty import MEASURE_SECONDS, Duty
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.history.change import ChangeType
@@ -232,7 +232,7 @@ class Metrics:
             kinds.committed(commit.changes)
 
         return Feature(
-            duties=[Duty("kind metrics", show_kinds, settings.health_interval)],
+            duties=[Duty("kind metrics", show_kinds, MEASURE_SECONDS)],
             on_commit=on_commit,
             collectors=[work, kinds],
             close=self._listen(*listen.rsplit(":", 1)),

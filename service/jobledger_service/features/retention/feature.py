@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.duties.due_rows import DueRows
 from jobledger_service.core.duties.trimming import ROWS_PER_STEP
-from jobledger_service.core.duty import Duty
+from jobledger_service.core.duty import TRIM_SECONDS, Duty
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.write.commands import RemoveExpired
@@ -53,7 +53,7 @@ def retention(kernel: Kernel) -> Feature:
         return more or outputs or versions or through is not None or requests == ROWS_PER_STEP or trails > 0
 
     return Feature(
-        duties=[Duty("retention", once, settings.retention_interval)],
+        duties=[Duty("retention", once, TRIM_SECONDS)],
         families=[partial(ExpireTimes, retention_of(settings))],
     )
 

@@ -9,7 +9,7 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.owners import owner_of
 from jobledger_service.core.api.services import JOB_SERVICE
-from jobledger_service.core.duty import Duty
+from jobledger_service.core.duty import TRIM_SECONDS, Duty
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.model.bounds.limits import HOUR, SECOND
 from jobledger_service.core.model.durations import time_text
@@ -105,6 +105,6 @@ def statistics(kernel: Kernel) -> Feature:
 
     return Feature(
         calls=[Calls(METHODS, StatisticsCalls(store, kernel))],
-        duties=[Duty("statistics", once, kernel.settings.retention_interval)],
+        duties=[Duty("statistics", once, TRIM_SECONDS)],
         families=[partial(Statistics, kernel.database.dialect)],
     )

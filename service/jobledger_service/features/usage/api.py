@@ -13,7 +13,7 @@ from jobledger_service.core.api.checks import MAX_NUMBERS, Checks, check_key_id
 from jobledger_service.core.api.list_requests import time_range
 from jobledger_service.core.api.services import ADMIN_SERVICE
 from jobledger_service.core.duties.trimming import trimming
-from jobledger_service.core.duty import Duty
+from jobledger_service.core.duty import RECORD_SECONDS, Duty
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.read.readers import OPERATORS
@@ -144,7 +144,7 @@ def usage(kernel: Kernel) -> Feature:
     return Feature(
         calls=[Calls(METHODS, UsageCalls(store, kernel))],
         duties=[
-            Duty("usage", record, kernel.settings.usage_interval),
+            Duty("usage", record, RECORD_SECONDS),
             trimming("usage retention", kernel, store.trim, round(kernel.settings.usage_retention * SECOND)),
         ],
         close=record,

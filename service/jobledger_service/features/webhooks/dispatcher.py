@@ -25,6 +25,10 @@ log = structlog.get_logger(__name__)
 
 GATHER_SECONDS: Final = 0.005
 """Seconds for which ended attempts are gathered, so that one transaction records several."""
+INITIAL_BACKOFF_SECONDS: Final = 5.0
+"""Seconds after the first failed attempt of a delivery, enough for a restart; the wait triples each time, up to 3 h."""
+PAUSE_AFTER_SECONDS: Final = 72_000.0
+"""Seconds for which all attempts of a webhook fail before it is PAUSED: 20 h, before deliveries are DEAD after 24 h."""
 LEASE_MARGIN_SECONDS: Final = 1.0
 """Seconds beyond twice the time of an attempt after which it counts as lost: its outcome waits for the writer, too."""
 
@@ -50,7 +54,7 @@ class WebhookDispatcher:
     def __post_init__(self) -> None:
         settings = self.kernel.settings
         self._schedule = schedule(
-            round(settings.webhook_initial_backoff * SECOND), round(settings.webhook_retry_window * SECOND)
+            round(INITIAL_BACKOFF_SECONDS * SECOND), round(settings.webhook_retry_window * SECOND)
         )
 
     async def once(self) -> bool:
@@ -108,7 +112,7 @@ class WebhookDispatcher:
             None if any(attempt.succeeded for attempt in attempts) else min(attempt.start_time for attempt in attempts)
         )
         gone = any(attempt.gone for attempt in attempts)
-        pause_after = round(self.kernel.settings.webhook_pause_after * SECOND)
+        pause_after = round(PAUSE_AFTER_SECONDS * SECOND)
         after = answered(webhook, failed_at, gone=gone, pause_after=pause_after, now=self.kernel.clock())
         if after.state is not webhook.state:
             happened = "a webhook is disabled" if after.state is WebhookState.DISABLED else "a webhook is paused"

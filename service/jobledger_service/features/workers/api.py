@@ -10,7 +10,7 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.services import WORKER_SERVICE
 from jobledger_service.core.duties.trimming import trimming
-from jobledger_service.core.duty import Duty
+from jobledger_service.core.duty import RECORD_SECONDS, Duty
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.read.paging import fitting
@@ -87,7 +87,7 @@ def workers(kernel: Kernel) -> Feature:
     return Feature(
         calls=[Calls(METHODS, WorkerCalls(kernel, store))],
         duties=[
-            Duty("workers", record_soon, kernel.settings.usage_interval, active.is_new),
+            Duty("workers", record_soon, RECORD_SECONDS, active.is_new),
             trimming("worker retention", kernel, store.trim, REMEMBERED),
         ],
         close=record,
