@@ -120,7 +120,7 @@ async def test_lists_that_are_stuck_delay_nobody_else(tmp_path: Path, opened: As
 
     # The second server looks after no leases: those that end are the first one's.
     # Nothing that is stuck gives up within the test.
-    patient = {f"database_{name}_timeout": "300" for name in ("read", "statement", "lock")}
+    patient = {f"{name}_SECONDS": "300" for name in ("READ", "STATEMENT", "LOCK")}
     with (
         serving(database, tmp_path, 1, auth="keys", **patient) as [first],
         serving(database, tmp_path, 1, auth="keys", DUE_SCAN_SECONDS="3600") as [second],
