@@ -26,7 +26,7 @@ MODULES = {
     "MEASURE_SECONDS": "core.duty",
     "PAUSE_AFTER_SECONDS": "features.webhooks.dispatcher",
     "PROBE_INTERVAL_SECONDS": "features.artifacts.feature",
-    "READS_PER_OWNER": "core.sharing.readers",
+    "READS_PER_OWNER": "core.read.readers",
     "READ_SECONDS": "core.database.time_limits",
     "RECORD_SECONDS": "core.duty",
     "SLOW_READ_SECONDS": "features.health.checker",
