@@ -12,11 +12,11 @@ from jobledger.v1.event_pb2 import Change, JobEvent
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import ListJobsResponse, WatchJobsResponse
 from jobledger_client import AttemptOutcome, ChangeType, JobOrder, JobState, WatchMessageType
-from jobledger_console.job_list import JobList, names
-from jobledger_console.job_model import Try
-from jobledger_console.job_query import InvalidQueryError, JobQuery
+from jobledger_console.jobs.live_list import JobList, names
+from jobledger_console.jobs.model import Try
+from jobledger_console.jobs.query import InvalidQueryError, JobQuery
+from jobledger_console.jobs.timelines import timeline
 from jobledger_console.sign_in import local_path
-from jobledger_console.timelines import timeline
 
 word = some.text("abcxyz.-_0", min_size=1, max_size=8)
 queries = some.builds(

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 from jobledger_client import AsyncJobClient, JobClient, JobOrder
-from jobledger_console.job_query import JobQuery
+from jobledger_console.jobs.query import JobQuery
 from jobledger_console.pages.jobs import watching
 from jobledger_console.streams import SharedStreams
 

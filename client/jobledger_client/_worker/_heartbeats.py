@@ -54,7 +54,7 @@ class Heartbeats:
 
     def _send(self, due: Sequence[HeldLease], max_bytes: int) -> None:
         snapshots = [(lease, lease.holder.pending.snapshot(max_bytes)) for lease in due]
-        for batch in batches(snapshots, lambda one: one[1].report.ByteSize() + len(one[0].holder.lease_token)):
+        for batch in batches(snapshots, lambda entry: entry[1].report.ByteSize() + len(entry[0].holder.lease_token)):
             self._send_batch(batch, max_bytes)
 
     def _send_batch(self, batch: Sequence[tuple[HeldLease, ReportSnapshot]], max_bytes: int) -> None:

@@ -10,7 +10,7 @@ from jobledger_console import elements
 from jobledger_console.components.dialogs import Dialog
 from jobledger_console.components.fields import Field, show_input, show_select
 from jobledger_console.components.messages import show_button
-from jobledger_console.verbs import MAX_REASON
+from jobledger_console.jobs.verbs import MAX_REASON
 from jobledger_console.wording import sentence_of
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from nicegui import ui
 
-from jobledger_console.timelines import Timeline
+from jobledger_console.jobs.timelines import Timeline
 
 
 class TimelineChart(ui.element, component="timeline.js"):  # type: ignore[call-arg] # of NiceGUI

@@ -7,12 +7,12 @@ from jobledger.v1.stats_pb2 import FailureGroup, GetJobStatsResponse
 from jobledger_client import JobFilterFields, JobState
 from nicegui import ui
 
-from jobledger_console.bulk_dialog import ask
 from jobledger_console.components.messages import show_empty
 from jobledger_console.components.table import Column, DataTable, Row, link_cell
+from jobledger_console.jobs.bulk_dialog import ask
+from jobledger_console.jobs.verbs import VERBS, Target
 from jobledger_console.page import Page, PageKind
 from jobledger_console.pages.statistics import SpanView
-from jobledger_console.verbs import VERBS, Target
 from jobledger_console.wording import percent, plural
 
 _OTHER: Final = "(other)"

@@ -6,18 +6,18 @@ from typing import Final
 from jobledger_client import JobledgerError
 from nicegui import ui
 
-from jobledger_console.bulk_dialog import ask
 from jobledger_console.commands import job_commands
 from jobledger_console.components.messages import show_button, show_heading
 from jobledger_console.components.parts import Part
 from jobledger_console.elements import element, notify
-from jobledger_console.job_model import JobModel
+from jobledger_console.jobs.bulk_dialog import ask
+from jobledger_console.jobs.model import JobModel
+from jobledger_console.jobs.verbs import VERBS, Target
 from jobledger_console.page import Page, PageKind
 from jobledger_console.pages import job_summary as summary
 from jobledger_console.pages.job_chunks import ChunkCharts
 from jobledger_console.pages.job_events import EventLog
 from jobledger_console.streams import Open, WatchMessage
-from jobledger_console.verbs import VERBS, Target
 
 _DRAW_SECONDS: Final = 0.5
 _CHART_SECONDS: Final = 2.0

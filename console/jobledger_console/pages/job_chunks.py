@@ -14,10 +14,10 @@ from jobledger_console.components.messages import show_heading
 from jobledger_console.components.states import show_state, words
 from jobledger_console.components.timeline import TimelineChart
 from jobledger_console.elements import element
-from jobledger_console.job_model import JobModel
+from jobledger_console.jobs.model import JobModel
+from jobledger_console.jobs.timelines import rate, timeline
 from jobledger_console.page import Page
 from jobledger_console.pages.job_summary import show_artifacts
-from jobledger_console.timelines import rate, timeline
 from jobledger_console.wording import clock, duration, plural
 
 _LEGEND: Final = ("PENDING", "PROCESSING", "COMPLETED", "FAILED", "CANCELLED")

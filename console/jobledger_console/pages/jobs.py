@@ -9,18 +9,18 @@ from jobledger.v1.job_pb2 import Job
 from jobledger_client import HoldReason, JobledgerError, JobOrder, JobState
 from nicegui import ui
 
-from jobledger_console.bulk_dialog import ask
 from jobledger_console.components.fields import show_check, show_input, show_select, show_toggle
 from jobledger_console.components.messages import show_button, show_empty, show_heading
 from jobledger_console.components.saved_views import SavedViews
 from jobledger_console.components.states import SIGNS, words
 from jobledger_console.components.table import Column, DataTable, Row, link_cell, progress_cell, state_cell
-from jobledger_console.job_list import JobList
-from jobledger_console.job_query import DEFAULT_SIZE, InvalidQueryError, JobQuery
+from jobledger_console.jobs.bulk_dialog import ask
+from jobledger_console.jobs.live_list import JobList
+from jobledger_console.jobs.query import DEFAULT_SIZE, InvalidQueryError, JobQuery
+from jobledger_console.jobs.verbs import VERBS, Target
 from jobledger_console.page import Page, PageKind
 from jobledger_console.pages.reading import show_owner
 from jobledger_console.streams import Open, WatchMessage
-from jobledger_console.verbs import VERBS, Target
 from jobledger_console.wording import milliseconds, plural
 
 _DRAW_SECONDS: Final = 0.5

@@ -314,12 +314,14 @@ def _ages_options() -> dict[str, Any]:
 def _set_series(chart: ui.echart, labels: list[str], values: dict[str, list[Any]], axis_name: str = "xAxis") -> None:
     """Show other values, one for each label of the axis of categories."""
     options: Any = chart.options
-    if options[axis_name]["data"] == labels and all(one["data"] == values[one["name"]] for one in options["series"]):
+    if options[axis_name]["data"] == labels and all(
+        series["data"] == values[series["name"]] for series in options["series"]
+    ):
         return
     options[axis_name]["data"] = labels
-    options["title"]["show"] = all(value is None for one in values.values() for value in one)
-    for one in options["series"]:
-        one["data"] = values[one["name"]]
+    options["title"]["show"] = all(value is None for column in values.values() for value in column)
+    for series in options["series"]:
+        series["data"] = values[series["name"]]
     chart.update()
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from jobledger.v1.chunk_pb2 import Chunk
 from jobledger_client import AttemptOutcome, ChunkState
 
-from jobledger_console.job_model import Try
+from jobledger_console.jobs.model import Try
 from jobledger_console.wording import seconds
 
 MAX_BARS: Final = 600

@@ -12,8 +12,8 @@ from jobledger_console.components.fields import Check, Field, show_check, show_i
 from jobledger_console.components.messages import show_error
 from jobledger_console.components.states import show_state
 from jobledger_console.elements import element
+from jobledger_console.jobs.verbs import MAX_REASON, BulkResponse, Choices, Target, Verb
 from jobledger_console.page import Page
-from jobledger_console.verbs import MAX_REASON, BulkResponse, Choices, Target, Verb
 from jobledger_console.wording import plural
 
 _REPORT: Final = "report"

@@ -8,7 +8,7 @@ from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import ListJobsResponse
 from jobledger_client import ChangeType, JobOrder, JobState, WatchMessageType
 
-from jobledger_console.job_query import JobQuery
+from jobledger_console.jobs.query import JobQuery
 from jobledger_console.streams import WatchMessage
 
 Name = tuple[str, str]
