@@ -20,8 +20,6 @@ READS = 500
 FLAGS = {
     "auth": "keys",
     "rate-limit-read": f"{READS}/day",
-    "usage-interval": 0.1,
-    "webhook-initial-backoff": 0.05,
 }
 ON_THIS_MACHINE = ["--webhook-allow-http", "--webhook-allow-private-networks"]
 """The receiver is a neighbour; elsewhere it has https, and these stay off."""

@@ -32,6 +32,7 @@ from examples.transcoding.submit import KIND, PLAN, submit
 from examples.transcoding.tasks import tools
 from tests.examples.answers import RFC3339, answer_of, assert_no_local_paths
 from tests.support.bounds import BOUND, CALL_TIMEOUT
+from tests.support.constants import environment_of_examples
 from tests.support.states import CANCELLED, COMPLETED, FAILED
 
 pytestmark = [
@@ -44,6 +45,10 @@ TRANSCRIPTS = [f"transcript.{extension}" for extension in ("json", "srt", "txt",
 HLS = ["hls", "hls_360p", "hls_360p_segments", "hls_720p", "hls_720p_segments"]
 EVENTS = ["job.progress"] * len(PERCENTS) + ["job.completed"]
 AWAY = 3
+CONSTANTS = {
+    "RECORD_SECONDS": "0.1", "INITIAL_BACKOFF_SECONDS": "0.05",
+    "SLOW_READ_SECONDS": str(BOUND), "COMMIT_STALL_SECONDS": str(BOUND),
+}  # fmt: skip
 
 
 class Gone(NamedTuple):
@@ -56,7 +61,12 @@ class Gone(NamedTuple):
 
 @pytest.fixture(scope="module")
 def studio(stack: ExitStack, folder: Path) -> Studio:
-    one = start(stack, folder)
+    site = folder / "site"
+    site.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment_of_examples(CONSTANTS, site).items():
+            patch.setenv(name, value)
+        one = start(stack, folder)
     media.make(one.files.path("uploads/clip.y4m"), SECONDS)
     return one
 
@@ -336,8 +346,7 @@ def test_a_key_reads_as_often_as_it_may(stack: ExitStack, studio: Studio):
 def test_the_console_shows_the_health_of_the_service_beside_its_own_engine_and_bucket(studio: Studio, files: Bucket):
     files.put("uploads/note.y4m", b"Dear Sir or Madam,")  # a job that the engine has just worked on
     studio.client.wait(submit(studio.client, files, "uploads/note.y4m").job_id, timeout=CALL_TIMEOUT)
-    while (reported := console.health(studio))["jobledger"] == "DEGRADED":
-        pass  # a read was slow, as this machine stalled
+    reported = console.health(studio)
     assert reported["jobledger"] == "HEALTHY"
     assert min(reported["database_latency_ms"], reported["disk_free_bytes"]) > 0, "which the service measures"
     assert reported["workers"] >= 1, "the engine has reported within a minute"

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 
 VARIABLE = "SERVER_CONSTANTS"
 PACKAGE = "jobledger_service"
@@ -35,6 +36,9 @@ MODULES = {
 }
 """The module of each constant; others import it."""
 PROGRAM = (sys.executable, "-P", __file__)
+ROOT = Path(__file__).parents[2]
+# Python imports this module in every process that finds it, before anything else runs there.
+SITE = f"from {__name__} import set_constants_of_environment\nset_constants_of_environment()\n"
 
 
 def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
@@ -43,6 +47,12 @@ def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
     assert constants.keys() <= MODULES.keys(), f"{constants.keys() - MODULES.keys()} are not constants that tests set"
     variables = {f"JOBLEDGER_{name.upper()}": value for name, value in settings.items() if name not in constants}
     return variables | ({VARIABLE: json.dumps(constants)} if constants else {})
+
+
+def environment_of_examples(settings: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Return variables by which a server that an example starts has these constants; writes into the folder."""
+    (folder / "sitecustomize.py").write_text(SITE)
+    return environment_of(settings) | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
 
 
 def set_constants(texts: Mapping[str, str]) -> None:
