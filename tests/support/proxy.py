@@ -21,7 +21,7 @@ class DatabaseProxy(SilentProxy):
 
     def __init__(self, database: str) -> None:
         """Listen on a free port."""
-        url = make_url(database)
+        self.origin, url = database, make_url(database)
         self._socket = str(Path(str(url.query["host"])) / f".s.PGSQL.{url.query['port']}")
         super().__init__(self._dialed)
         self.database = url.set(host=HERE, port=self.port, query={}).render_as_string(hide_password=False)
