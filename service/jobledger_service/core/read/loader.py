@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Se
 from itertools import chain
 from typing import Generic, TypeVar
 
+from jobledger_service.core.halving import Halving
 from jobledger_service.core.model.refusals.errors import Refusal
 from jobledger_service.sharing.turns import Turns
 
@@ -73,16 +74,18 @@ class Loader(Generic[Key, Value]):
 
     async def _serve(self, callers: "Mapping[Key, list[asyncio.Future[Value]]]") -> None:
         """Read a set of keys; halving the set finds a key at which the read fails, and it fails alone."""
-        try:
-            value_of = await self._fetch(list(callers))
-        except Exception as error:  # noqa: BLE001  whatever it is, the callers get it
-            if len(callers) > 1 and not isinstance(error, Refusal):
-                keys = list(callers)
-                for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
-                    await self._serve({key: callers[key] for key in half})
-                return
-            _fail(chain.from_iterable(callers.values()), error)
-            return
+        parts = Halving(list(callers))
+        for keys in parts:
+            try:
+                value_of = await self._fetch(keys)
+            except Exception as error:  # noqa: BLE001  whatever it is, the callers get it
+                if isinstance(error, Refusal) or not parts.split(keys):
+                    _fail(chain.from_iterable(callers[key] for key in keys), error)
+            else:
+                self._settle({key: callers[key] for key in keys}, value_of)
+
+    def _settle(self, callers: "_Callers[Key, Value]", value_of: Callable[[Key], Value]) -> None:
+        """Give callers the values that a read found."""
         for key, of_key in callers.items():
             try:
                 value = value_of(key)
