@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.job import Stage
-from jobledger_service.core.model.job_progress import Rate
+from jobledger_service.core.model.job_progress import JobProgress, Rate
 from jobledger_service.core.model.lifecycle import sizes_of
 from jobledger_service.core.model.progress import staged
 from jobledger_service.core.model.retry import RetryPolicy
@@ -34,6 +34,15 @@ def test_the_part_of_a_plan_rises_with_every_step_through_it(plan: list[Stage], 
     assert all(later >= earlier - 1e-9 for earlier, later in pairwise(parts))
     assert all(0 <= part <= 1 for part in parts)
     assert staged(plan, plan[-1].name, 100) == pytest.approx(1)
+
+
+@given(st.lists(st.integers(0, 1000), min_size=2, max_size=10))
+def test_the_percent_of_a_run_is_the_most_that_was_done_at_once(work_done: list[int]):
+    progress = JobProgress(work_total=1000)
+    for number, done in enumerate(work_done, 1):
+        progress = progress.plus(done - progress.work_done, 0, 0)
+        assert progress.work_done == done
+        assert progress.percent == max(work_done[:number]) * 100 / 1000
 
 
 @given(speed=st.integers(1, 10_000), seconds=st.integers(2, 300))

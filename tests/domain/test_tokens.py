@@ -13,7 +13,7 @@ from jobledger_service.core.database.history import History
 from jobledger_service.core.model.history.epoch import Epoch
 from jobledger_service.core.model.history.terms import Point, Terms
 from jobledger_service.core.model.leases import Lease
-from jobledger_service.core.model.refusals.errors import ForeignCursor, InvalidField, PageTokenInvalid
+from jobledger_service.core.model.refusals.errors import ForeignCursor, HistoryLost, InvalidField, PageTokenInvalid
 from jobledger_service.core.read.paging import PageTokens
 
 NO_TERMS = Terms([(0, 0)])
@@ -124,3 +124,17 @@ def test_a_cursor_is_of_this_epoch_or_refused(raw: bytes, ours: bool):
 def test_a_cursor_from_before_there_were_terms_is_of_term_0():
     raw = b"\x01" + EPOCH.id.bytes + struct.pack(">q", 7)
     assert Cursors(EPOCH.id, lambda: NO_TERMS).parse(raw) == Point(7, 0)
+
+
+@pytest.mark.guarantee("3d.2")
+@pytest.mark.parametrize("position", [6, 7, 9])
+def test_a_cursor_is_lost_where_another_term_has_its_position_or_none_has(position: int):
+    lost = Cursors(EPOCH.id, lambda: Terms([(0, 0), (6, 100)]))
+    promoted = Cursors(EPOCH.id, lambda: Terms([(0, 0), (6, 200)]))
+    point = promoted.parse(lost.encode(position))
+    lost.check(point, end=9)
+    with pytest.raises(HistoryLost):
+        promoted.check(point, end=9)
+    with pytest.raises(HistoryLost):
+        lost.check(point, end=position - 1)
+    promoted.check(promoted.parse(lost.encode(5)), end=9)

@@ -144,7 +144,7 @@ def steps(database: Database, work: Callable[[], object]) -> int:
 
 
 @pytest.mark.guarantee("3b.2")
-@pytest.mark.one_store("SQLite counts what it does; the statements are the same")
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)  # PostgreSQL counts no instructions
 def test_what_the_database_does_for_figures_and_vitals_does_not_grow_with_the_kinds(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ):
