@@ -11,7 +11,7 @@ from typing import Final
 from jobledger_service.core.database.engines import Database, DatabaseInUseError, UnknownDatabaseError, open_database
 from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.database.rows.writes import Writes
-from jobledger_service.core.database.tables import job_words, jobs, ledger
+from jobledger_service.core.database.tables import jobs, ledger
 from jobledger_service.core.model.bounds.limits import HOUR
 from jobledger_service.core.write.writing import WriteStore
 from jobledger_service.features.statistics.family import add_statistics
@@ -25,6 +25,11 @@ AT_ONCE: Final = 2_000
 """Jobs of one transaction."""
 FOLDED_AT_ONCE: Final = 25
 """Hours of one transaction."""
+_INDEXES: Final = text("""
+SELECT indexname, indexdef FROM pg_indexes JOIN pg_index ON indexrelid = indexname::regclass
+WHERE tablename IN ('jobs', 'job_words') AND NOT indisunique
+""")
+"""The indexes of jobs and of their words that hold no constraint, as PostgreSQL would make them again."""
 
 
 class NotEmptyError(ValueError):
@@ -76,14 +81,14 @@ def written(database: Database, population: JobPopulation) -> Iterator[Writes]:
 @contextmanager
 def indexes_last(database: Database) -> Iterator[None]:
     """Let PostgreSQL build the indexes of jobs and words after the block: all at once takes less than one by one."""
-    indexes = [] if database.single_writer else [*jobs.indexes, *job_words.indexes]
     with database.write() as connection:
-        for index in indexes:
-            index.drop(connection)
+        indexes = {} if database.single_writer else {row[0]: row[1] for row in connection.execute(_INDEXES)}
+        for name in indexes:
+            connection.execute(text(f"DROP INDEX {name}"))
     yield
     with database.write() as connection:
-        for index in indexes:
-            index.create(connection)
+        for definition in indexes.values():
+            connection.exec_driver_sql(definition, execution_options={"no_parameters": True})
 
 
 def fold(database: Database, before: int) -> None:

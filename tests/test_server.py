@@ -17,7 +17,7 @@ from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport
 
 from tests.conftest import StartServer
 from tests.support.api import Api
-from tests.support.bounds import BOUND
+from tests.support.bounds import within
 from tests.support.errors import Refusal, read
 from tests.support.server import Server, run_command
 from tests.support.states import RUNNING
@@ -90,7 +90,7 @@ def test_reflection_lists_the_services_and_describes_their_errors(server: Server
 
 async def test_a_deadline_that_has_passed_ends_the_call(api: Api, kind: str):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await asyncio.wait_for(api.jobs.ListJobs(ListJobsRequest(), timeout=0), BOUND)
+        await within(api.jobs.ListJobs(ListJobsRequest(), timeout=0))
     assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
 
 

@@ -47,7 +47,8 @@ class SharedRead(Generic[Value]):
             for listener in list(self.listeners):
                 listener()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._due.wait(), self.seconds)
+                async with asyncio.timeout(self.seconds):
+                    await self._due.wait()
 
 
 class SharedReads:

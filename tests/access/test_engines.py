@@ -10,7 +10,7 @@ from jobledger.v1.job_pb2 import Job
 from jobledger_client import ApiKeyMissingError, AsyncJobClient, CancelBridge, Dispatcher, EngineRunner, TaskToStop
 
 from tests.access.conftest import Keyed
-from tests.support.bounds import BOUND, CALL_TIMEOUT
+from tests.support.bounds import CALL_TIMEOUT, within
 from tests.support.keys import CALLER, WORKER, KeyedApi
 from tests.support.states import CANCELLED
 
@@ -22,7 +22,7 @@ async def serving(one: Dispatcher | CancelBridge) -> AsyncIterator[None]:
         yield
     finally:
         one.stop()
-        await asyncio.wait_for(task, BOUND)
+        await within(task)
 
 
 async def test_engines_work_with_a_key(keyed: Keyed, admin: KeyedApi, kind: str):
@@ -47,12 +47,12 @@ async def test_engines_work_with_a_key(keyed: Keyed, admin: KeyedApi, kind: str)
         await stack.enter_async_context(serving(CancelBridge(target, api_key=key, kinds=[kind], stop_task=stop)))
         runner = stack.enter_context(EngineRunner(target, api_key=key))
         job_id = (await client.create_job(kind)).job.job_id
-        working = asyncio.create_task(asyncio.to_thread(work, runner, *await asyncio.wait_for(pushed.get(), BOUND)))
+        working = asyncio.create_task(asyncio.to_thread(work, runner, *await within(pushed.get())))
         while (await client.get_job(job_id)).chunks[0].task_id != "task":
             continue
         await client.cancel_job(job_id)
-        assert await asyncio.wait_for(stopped.get(), BOUND) == "task"
-        await asyncio.wait_for(working, BOUND)
+        assert await within(stopped.get()) == "task"
+        await within(working)
         assert (await client.wait(job_id, timeout=CALL_TIMEOUT)).state == CANCELLED
 
 

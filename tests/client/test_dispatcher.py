@@ -14,7 +14,7 @@ from jobledger_client import AsyncEngineTask, AsyncJobClient, Dispatcher, RetryP
 from jobledger_client._engines._backlog import Backlog
 from jobledger_client._engines._server_clock import ServerClock
 
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, within
 from tests.support.server import Server
 from tests.support.states import COMPLETED
 
@@ -35,7 +35,7 @@ class Queue(asyncio.Queue[Message]):
         return task_id
 
     async def take(self) -> Message:
-        return await asyncio.wait_for(self.get(), BOUND)
+        return await within(self.get())
 
 
 Dispatching = Callable[..., AbstractAsyncContextManager[Queue]]
@@ -55,7 +55,7 @@ def dispatching(server: Server, kind: str) -> Dispatching:
             yield queue
         finally:
             dispatcher.stop()
-            await asyncio.wait_for(serving, BOUND)
+            await within(serving)
 
     return run
 
@@ -124,7 +124,7 @@ async def test_what_nobody_needs_is_withdrawn(dispatching: Dispatching, client: 
         first, second = await queue.take(), await queue.take()
         await run_of(client, first).begin()
         await client.cancel_job(job_id)
-        assert await asyncio.wait_for(queue.withdrawn.get(), BOUND) == second[2]
+        assert await within(queue.withdrawn.get()) == second[2]
         assert queue.withdrawn.empty(), "the one that was claimed is the bridge's"
 
 

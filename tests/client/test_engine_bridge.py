@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from jobledger_client import AsyncEngineTask, AsyncJobClient, CancelBridge, FailurePolicy, TaskToStop
 
-from tests.support.bounds import BOUND, CALL_TIMEOUT
+from tests.support.bounds import CALL_TIMEOUT, within
 from tests.support.server import Server
 from tests.support.states import CANCELLED, CANCELLING, FAILED, RUNNING
 
@@ -34,7 +34,7 @@ def bridging(server: Server, kind: str) -> Bridging:
             yield stopped
         finally:
             bridge.stop()
-            await asyncio.wait_for(serving, BOUND)
+            await within(serving)
 
     return run
 
@@ -48,7 +48,7 @@ async def begun(client: AsyncJobClient, kind: str, chunks: int = 3, working: int
 
 
 async def next_of(stopped: asyncio.Queue[TaskToStop], count: int) -> list[tuple[int, str]]:
-    found = [await asyncio.wait_for(stopped.get(), BOUND) for _ in range(count)]
+    found = [await within(stopped.get()) for _ in range(count)]
     assert stopped.empty()
     return sorted((one.chunk_index, one.task_id) for one in found)
 
@@ -104,7 +104,7 @@ async def test_a_bridge_that_was_away_continues_from_its_cursor(bridging: Bridgi
 
     async with bridging(on_cursor=save):
         first = await begun(client, kind)
-        await asyncio.wait_for(known.wait(), BOUND)
+        await within(known.wait())
     await client.cancel_job(first, force=True)
     second = await begun(client, kind, working=1)
     await client.cancel_job(second)

@@ -19,7 +19,7 @@ from jobledger_client import (
 from jobledger_client.testing import FakeContext
 
 from tests.client.shell import Shell
-from tests.support.bounds import BOUND, CALL_TIMEOUT
+from tests.support.bounds import BOUND, CALL_TIMEOUT, within
 from tests.support.server import Server
 
 
@@ -73,7 +73,7 @@ async def test_a_dispatcher_pushes_it_when_the_others_are_completed(server: Serv
         serving = asyncio.create_task(dispatcher.serve())
         order: list[int] = []
         while len(order) < 3:
-            index = await asyncio.wait_for(pushed.get(), BOUND)
+            index = await within(pushed.get())
             if index in order:  # engines deliver twice
                 continue
             task = AsyncEngineTask(client, job.job_id, index, task_id=f"task-{index}", worker="engine")
@@ -81,6 +81,6 @@ async def test_a_dispatcher_pushes_it_when_the_others_are_completed(server: Serv
             await task.complete()
             order.append(index)
         dispatcher.stop()
-        await asyncio.wait_for(serving, BOUND)
+        await within(serving)
         ended = await client.wait(job.job_id, timeout=timedelta(seconds=BOUND))
     assert (order, ended.state) == ([0, 1, 2], JobState.COMPLETED)

@@ -21,7 +21,7 @@ from jobledger.v1.worker_service_pb2 import (
 )
 
 from tests.support.api import Api
-from tests.support.bounds import BOUND
+from tests.support.bounds import within
 from tests.support.errors import invalid, refused
 from tests.support.limits import kind_scope, set_limit
 from tests.support.server import Server
@@ -117,7 +117,7 @@ async def test_the_last_completion_wakes_a_claim_that_waits_on_any_replica(
     [only] = await api.claim(kind)
     waiting = asyncio.create_task(connect(woken[-1]).claim(kind, wait=timedelta(minutes=5)))
     await api.complete(only)
-    [claimed] = await asyncio.wait_for(waiting, BOUND)
+    [claimed] = await within(waiting)
     assert (claimed.job_id, claimed.chunk.finalizer) == (job.job_id, True)
 
 

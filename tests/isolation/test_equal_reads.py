@@ -12,7 +12,7 @@ from jobledger_service.core.model.refusals.limit_errors import TooManyReads
 from jobledger_service.core.read.readers import MAX_SHARING, SharedReaders
 
 from tests.support.api import Api
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, within
 
 THREADS = 3  # two of which a single owner can have
 
@@ -51,7 +51,7 @@ async def test_who_comes_during_a_read_gets_the_next_one_with_all_who_came_meanw
     later = asks(readers, read, 5)
     others = Reads()
     others.gate.set()
-    assert await asyncio.wait_for(readers.run_shared("alice", "another", others), BOUND) == 1  # it waits for no other
+    assert await within(readers.run_shared("alice", "another", others)) == 1  # it waits for no other
     assert not any(one.done() for one in (*first, *later))
     read.gate.set()
     assert (await asyncio.gather(*first), await asyncio.gather(*later)) == ([1], [2] * 5)

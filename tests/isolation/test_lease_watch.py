@@ -12,7 +12,7 @@ from jobledger_service.core.watch.stops import MAX_JOBS, StopSubscription
 from tests.conftest import StartServer
 from tests.isolation.conftest import Tenants
 from tests.support.api import Api
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, within
 from tests.support.errors import read, refused
 from tests.support.server import Server
 
@@ -28,7 +28,7 @@ class LeaseStream:
 
     async def message(self) -> WatchLeasesResponse:
         """Return the next message."""
-        return await asyncio.wait_for(self.call.read(), BOUND)
+        return await within(self.call.read())
 
     async def jobs(self) -> list[str]:
         """Return the jobs that the next message names, which is not a quiet one."""

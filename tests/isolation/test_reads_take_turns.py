@@ -11,7 +11,7 @@ from jobledger_service.core.database.engines import OWNER_THREADS
 from jobledger_service.core.model.refusals.limit_errors import TooManyReads
 from jobledger_service.core.read.readers import SharedReaders
 
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, within
 
 THREADS = 2  # one of which a single owner can have
 
@@ -51,7 +51,7 @@ class Reads:
 
     async def begins(self, name: str) -> None:
         """Wait until a read has begun."""
-        await asyncio.wait_for(self._started[name].wait(), BOUND)
+        await within(self._started[name].wait())
 
     def end(self, name: str, seconds: float = 0.0) -> None:
         """Let a read end, after it has used so many seconds."""

@@ -14,7 +14,7 @@ from jobledger_service.core.model.history.writer_level import OUTDATED, WRITER_L
 from tests.conftest import StartServer
 from tests.operate.test_writer_level import query
 from tests.support.api import Api
-from tests.support.bounds import BOUND
+from tests.support.bounds import within
 from tests.support.databases import empty_postgres
 from tests.support.errors import read
 from tests.support.server import Server
@@ -77,9 +77,9 @@ async def test_a_server_that_writes_meanwhile_leaves_nothing_that_the_migration_
             return acknowledged, read(error).reason
 
     writing = [asyncio.create_task(create_until_refused(*one)) for one in zip(apis, begun, strict=True)]
-    await asyncio.wait_for(asyncio.gather(*(one.wait() for one in begun)), BOUND)
+    await within(asyncio.gather(*(one.wait() for one in begun)))
     await asyncio.to_thread(upgrade_to_next, server.database)
-    ended = await asyncio.wait_for(asyncio.gather(*writing), BOUND)
+    ended = await within(asyncio.gather(*writing))
     assert await asyncio.to_thread(server.wait) == OUTDATED
     assert [reason for _, reason in ended] == ["DRAINING"] * 2
     kept = {job_id for (job_id,) in query(server.database, "SELECT job_id FROM jobs JOIN greetings USING (job_key)")}

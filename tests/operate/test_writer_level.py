@@ -21,7 +21,7 @@ from sqlalchemy import make_url, text
 
 from tests.conftest import StartServer
 from tests.support import postgres
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, within
 from tests.support.databases import new_database
 from tests.support.errors import read
 from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
@@ -116,11 +116,11 @@ async def test_an_outdated_server_writes_nothing_more_and_drains(
     watches = [one.api.watch_jobs(kind, mode=EVERY) for one in tenants]
     reading = [asyncio.create_task(drained(watch)) for watch in watches]
     running = [asyncio.create_task(one.go_on(one.create, one.create, one.work)) for one in tenants]
-    await asyncio.wait_for(asyncio.gather(*(one.begun.wait() for one in tenants)), BOUND)
+    await within(asyncio.gather(*(one.begun.wait() for one in tenants)))
 
     set_level(database, WRITER_LEVEL + 1)
-    await asyncio.wait_for(asyncio.gather(*running), BOUND)
-    received = await asyncio.wait_for(asyncio.gather(*reading), BOUND)
+    await within(asyncio.gather(*running))
+    received = await within(asyncio.gather(*reading))
     assert await asyncio.to_thread(server.wait) == OUTDATED
     assert outdated_lines(server) == 1
     assert server.defects() == []

@@ -1,6 +1,5 @@
 """A server over a PostgreSQL that fails over: to a standby with everything, to one that lacks the tail, and back."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from jobledger.v1.worker_service_pb2 import ClaimChunkRequest, LeaseStatus
 
 from tests.replicas.conftest import SETTINGS, Connect
 from tests.support.api import Api, fresh_kind
-from tests.support.bounds import BOUND
+from tests.support.bounds import within
 from tests.support.cluster import Cluster, Node, cluster
 from tests.support.errors import refused
 from tests.support.server import Server
@@ -192,7 +191,7 @@ async def test_a_primary_that_comes_back_is_not_written_to(two: Cluster, server:
     assert count_of(old, kind) == 5
     assert count_of(new, kind) == 5 + len(acknowledged)
     assert (await health(api)).database.lost_positions == 0
-    assert (await asyncio.wait_for(api.watch_jobs(kind).until(lambda one: one.type == BOOKMARK), BOUND)).cursor
+    assert (await within(api.watch_jobs(kind).until(lambda one: one.type == BOOKMARK))).cursor
 
 
 @pytest.mark.guarantee("3d.3")

@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 
 from tests.replicas.conftest import SETTINGS, Connect
 from tests.support.api import Api
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, within
 from tests.support.databases import new_database
 from tests.support.errors import Refusal, read
 from tests.support.lives import assert_gapless, ended
@@ -75,7 +75,7 @@ class Callers:
 
     async def _heard(self, call: Awaitable[Answer]) -> Answer | None:
         try:
-            answer = await asyncio.wait_for(call, BOUND)
+            answer = await within(call)
         except grpc.aio.AioRpcError as error:
             self.refusals.append(read(error))
             answer = None

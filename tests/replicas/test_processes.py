@@ -13,7 +13,7 @@ from jobledger.v1.job_service_pb2 import WatchMode
 from tests.operate.conftest import lines, scrape
 from tests.replicas.conftest import SETTINGS, Connect
 from tests.support.api import Api
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, within
 from tests.support.databases import new_database
 from tests.support.errors import refused
 from tests.support.lives import assert_gapless, ended, live
@@ -56,7 +56,7 @@ def load_of(process: psutil.Process) -> int:
 async def everywhere(connect: Connect, server: Server) -> list[Api]:
     """Return the APIs of many connections, all of which are open."""
     apis = [connect(server) for _ in range(MANY)]
-    await asyncio.gather(*(asyncio.wait_for(api.channel.channel_ready(), BOUND) for api in apis))
+    await asyncio.gather(*(within(api.channel.channel_ready()) for api in apis))
     return apis
 
 

@@ -12,7 +12,7 @@ from jobledger.v1.job_service_pb2 import WatchMode
 
 from tests.replicas.conftest import SETTINGS, Connect
 from tests.replicas.test_lost_database import AWAY, assert_kept, blocked, calling
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, within
 from tests.support.databases import new_database
 from tests.support.errors import read
 from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
@@ -159,7 +159,7 @@ async def test_no_call_waits_longer_than_the_one_bound_and_a_drain_does_not_wait
             api.watch_jobs(kind).message(),
             *(api.cancel(job.job_id) for _ in range(5)),  # what waits behind them
         ]
-        for outcome in await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), BOUND):
+        for outcome in await within(asyncio.gather(*calls, return_exceptions=True)):
             assert isinstance(outcome, AioRpcError), outcome
             refusal = read(outcome)
             assert (refusal.code, refusal.reason) == AWAY

@@ -55,14 +55,16 @@ class Soak:
             self.tenants = await self._made_tenants(targets)
             with Receiver() as receiver:
                 self._began = time.monotonic()
-                living = [asyncio.create_task(tenant.live(receiver.url)) for tenant in self.tenants]
-                beside = [asyncio.create_task(self._kill(servers)), asyncio.create_task(_forget(receiver))]
+                killing = asyncio.create_task(self._kill(servers))
+                beside = [asyncio.create_task(tenant.live(receiver.url)) for tenant in self.tenants]
+                beside.append(asyncio.create_task(_forget(receiver)))
                 try:
                     await self._sample(servers[0])
+                    await killing
                 finally:
-                    for task in [*beside, *living]:
+                    for task in [killing, *beside]:
                         task.cancel()
-                    await asyncio.gather(*beside, *living, return_exceptions=True)
+                    await asyncio.gather(killing, *beside, return_exceptions=True)
             for server in servers:
                 status = await asyncio.to_thread(server.stop)
                 assert status == 0, f"a server ended with {status}"
@@ -118,8 +120,8 @@ class Soak:
     async def _kill(self, servers: list[Server]) -> None:
         """Kill replicas but the first, and end connections of the database; SQLite's server in the first third."""
         rng = Random(self.seed)
-        while True:
-            await asyncio.sleep(rng.uniform(*KILL_SECONDS))
+        while self.elapsed + (pause := rng.uniform(*KILL_SECONDS)) < self.seconds:
+            await asyncio.sleep(pause)
             if self.store == "postgresql" and rng.random() < 0.3:
                 self.kills["database connections"] += await asyncio.to_thread(end_connections, servers[0].database)
             elif others := servers[1:] or (servers if self.elapsed < self.seconds / 3 else []):

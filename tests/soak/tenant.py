@@ -16,6 +16,7 @@ from jobledger.v1.webhook_pb2 import WebhookEventType
 from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
 
+from tests.support.bounds import within
 from tests.support.keys import KeyedApi
 from tests.support.lives import assert_gapless, assert_ordered
 from tests.support.states import FAILED
@@ -68,7 +69,7 @@ class Tenant:
     async def _tried(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
         """Take a step; count it, or what was wrong."""
         try:
-            await asyncio.wait_for(step(), CALL_SECONDS)
+            await within(step(), CALL_SECONDS)
             self.operations[name] += 1
         except grpc.aio.AioRpcError as error:
             self.operations[f"{name}: {error.code().name}"] += 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 
-from tests.support.bounds import BOUND
+from tests.support.bounds import within
 
 BUF = Path(sys.executable).with_name("buf")
 FLAGS = ["--protocol", "grpc", "--http2-prior-knowledge", "--reflect"]
@@ -61,6 +61,6 @@ async def buf_curl(target: str, method: str, *flags: str, data: dict | None = No
     process = await asyncio.create_subprocess_exec(
         BUF, "curl", *FLAGS, *flags, *request, url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    out, err = await asyncio.wait_for(process.communicate(), BOUND)
+    out, err = await within(process.communicate())
     assert process.returncode is not None
     return Answer(process.returncode, out.decode(), err.decode())

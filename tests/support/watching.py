@@ -1,13 +1,12 @@
 """One watch as a test reads it: message by message, each with a bound, until the stream ends."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Generic, Self, TypeVar
 
 import grpc
 from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchJobsResponse, WatchMessageType
 
-from tests.support.bounds import BOUND
+from tests.support.bounds import within
 
 Message = TypeVar("Message", WatchJobResponse, WatchJobsResponse)
 
@@ -37,7 +36,7 @@ class Watch(Generic[Message]):
 
     async def message(self) -> Message:
         """Return the next message of any type."""
-        read = await asyncio.wait_for(self.call.read(), BOUND)
+        read = await within(self.call.read())
         if read is grpc.aio.EOF:
             raise Ended
         self.cursor = read.cursor or self.cursor

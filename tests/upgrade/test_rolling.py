@@ -18,7 +18,7 @@ from jobledger_service.core.model.history.writer_level import OUTDATED
 
 from tests.conftest import QUICK
 from tests.operate.test_writer_level import query
-from tests.support.bounds import BOUND, CALL_TIMEOUT
+from tests.support.bounds import BOUND, CALL_TIMEOUT, within
 from tests.support.lives import assert_gapless, assert_ordered
 from tests.support.server import Server, run_command
 from tests.upgrade.conftest import STILL
@@ -111,7 +111,7 @@ async def test_servers_are_replaced_under_load(
             await _each_progresses(tenants, living)
         for tenant in tenants:
             tenant.stopping.set()
-        await asyncio.wait_for(asyncio.gather(*living), BOUND)
+        await within(asyncio.gather(*living))
         assert [await asyncio.to_thread(server.stop) for server in new] == [0] * len(new)
     finally:
         for server in new:

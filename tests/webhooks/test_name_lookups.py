@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jobledger_service.features.webhooks.addresses import NameLookups
 
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, within
 
 SILENT = 50
 """More than the threads that an event loop has for all names."""
@@ -36,7 +36,7 @@ async def test_names_that_nobody_answers_for_keep_no_other_name_waiting():
     names = Names()
     lookups = NameLookups(SILENT + 1, names)
     silent = [asyncio.ensure_future(lookups(f"silent-{n}.example", 443)) for n in range(SILENT)]
-    assert await asyncio.wait_for(lookups("receiver.example", 443), BOUND) == ["192.0.2.1"]
+    assert await within(lookups("receiver.example", 443)) == ["192.0.2.1"]
     assert not any(one.done() for one in silent)
     names.let_go.set()
     ended = await asyncio.gather(*silent, return_exceptions=True)
@@ -66,7 +66,8 @@ from jobledger_service.features.webhooks.addresses import NameLookups
 async def main():
     lookups = NameLookups(9, lambda *_, **__: threading.Event().wait({10 * BOUND}))
     try:
-        await asyncio.wait_for(lookups("silent.example", 443), 0.01)
+        async with asyncio.timeout(0.01):
+            await lookups("silent.example", 443)
     except TimeoutError:
         print("gave up")
 
