@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ejobledger/v1/limit_scope.proto\x12\x0cjobledger.v1\"\x9b\x01\n\nLimitScope\x12\x0e\n\x04kind\x18\x01 \x01(\tH\x00\x12/\n\x05label\x18\x02 \x01(\x0b\x32\x1e.jobledger.v1.LimitScope.LabelH\x00\x12\x1d\n\x13\x65\x61\x63h_value_of_label\x18\x03 \x01(\tH\x00\x1a$\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\tB\x07\n\x05scopeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ejobledger/v1/limit_scope.proto\x12\x0cjobledger.v1\"\x9b\x01\n\nLimitScope\x12\x0e\n\x04kind\x18\x01 \x01(\tH\x00\x12/\n\x05label\x18\x02 \x01(\x0b\x32\x1e.jobledger.v1.LimitScope.LabelH\x00\x12\x1d\n\x13\x65\x61\x63h_value_of_label\x18\x03 \x01(\tH\x00\x1a$\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\tB\x07\n\x05scopeBN\n\x10\x63om.jobledger.v1B\x0fLimitScopeProtoP\x01Z\x18jobledger/v1;jobledgerv1\xaa\x02\x0cJobledger.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'jobledger.v1.limit_scope_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\020com.jobledger.v1B\017LimitScopeProtoP\001Z\030jobledger/v1;jobledgerv1\252\002\014Jobledger.V1'
   _globals['_LIMITSCOPE']._serialized_start=49
   _globals['_LIMITSCOPE']._serialized_end=204
   _globals['_LIMITSCOPE_LABEL']._serialized_start=159
