@@ -62,13 +62,13 @@ class ActiveWorkers:
 
     def since(self, time: int) -> list[SeenWorker]:
         """Return the workers seen at a time or later."""
-        found: list[SeenWorker] = []
+        workers: list[SeenWorker] = []
         for of_owner in self._seen.values():
-            for one in reversed(of_owner.values()):
-                if one.time < time:
+            for seen in reversed(of_owner.values()):
+                if seen.time < time:
                     break
-                found.append(one)
-        return found
+                workers.append(seen)
+        return workers
 
     def forget(self, before: int) -> None:
         """Forget the workers seen before a time."""

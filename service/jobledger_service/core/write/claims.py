@@ -57,12 +57,12 @@ class ClaimQueue:
                 waiter.begin_attempt()
                 claimed = await self._try_claim(command)
                 waiter.end_attempt(claimed or (), full=len(claimed or ()) == command.limit)
-                left = deadline - loop.time()
-                if claimed or left <= 0 or self._closing:
+                remaining = deadline - loop.time()
+                if claimed or remaining <= 0 or self._closing:
                     return claimed or []
                 try:
                     pause = CLAIM_POLL_SECONDS if claimed is not None else CONTENTION_SECONDS
-                    async with asyncio.timeout(min(left, pause)):
+                    async with asyncio.timeout(min(remaining, pause)):
                         await waiter.woken.wait()
                 except TimeoutError:
                     pass
@@ -106,13 +106,13 @@ class ClaimQueue:
     def release(self, claimed: Sequence[ClaimedChunk], release: Release, after_seconds: float = 0.0) -> None:
         """Release chunks that no caller received and nobody has heard of since, without counting their attempts."""
         alike: dict[tuple[str, float], list[ClaimedChunk]] = {}
-        for one in claimed:
+        for claimed_chunk in claimed:
             # the end of such a lease does not tell whether it was heard of
-            seconds = 0.0 if ends_with_attempt(one.job, one.chunk) else after_seconds
-            alike.setdefault((one.job.spec.owner, seconds), []).append(one)
-        for (owner, seconds), some in alike.items():
-            items = [(one.lease, one.chunk.lease_expire_time, release) for one in some]
-            command = ReleaseUnheard(owner, items, is_reserved(some[0].job.spec.kind))
+            seconds = 0.0 if ends_with_attempt(claimed_chunk.job, claimed_chunk.chunk) else after_seconds
+            alike.setdefault((claimed_chunk.job.spec.owner, seconds), []).append(claimed_chunk)
+        for (owner, seconds), group in alike.items():
+            items = [(claimed_chunk.lease, claimed_chunk.chunk.lease_expire_time, release) for claimed_chunk in group]
+            command = ReleaseUnheard(owner, items, is_reserved(group[0].job.spec.kind))
             # in a context of its own: it is no part of the call, whose deadline may be over
             work = self._submit_release(command, seconds)
             task = asyncio.create_task(work, name="release of an unheard claim", context=Context())
@@ -151,7 +151,7 @@ class ClaimQueue:
         """Wake as many of the longest waiting claims as chunks are ready for them, those for all owners last."""
         for queue, count in ready.items():
             claims = chain(self._waiting.get(queue, ()), self._waiting.get((ALL_OWNERS, queue[1]), ()))
-            for waiter in list(islice((one for one in claims if queue not in one.woken_by), count)):
+            for waiter in list(islice((waiter for waiter in claims if queue not in waiter.woken_by), count)):
                 waiter.wake(queue)
 
     def close(self) -> None:
@@ -197,7 +197,7 @@ class _Waiter:
 
     def end_attempt(self, claimed: Sequence[ClaimedChunk], *, full: bool) -> None:
         """Drop the wake-ups that the query used: all, unless other queues gave it all that it wanted."""
-        full_queues = {queue for one in claimed for queue in one.job.queues}
+        full_queues = {queue for claimed_chunk in claimed for queue in claimed_chunk.job.queues}
         self._used_by_attempt -= full_queues if full else self._used_by_attempt
 
     @property

@@ -119,20 +119,20 @@ class Committer:
             raise Draining
         loop, call = asyncio.get_running_loop(), current_call.get()
         since, deadline = loop.time(), call.deadline
-        one = QueuedWork(loop.create_future(), owner, rows, size=call.size, since=since, deadline=deadline, **what)
-        self._admission.check(one)
-        self._queue.push(one)
+        item = QueuedWork(loop.create_future(), owner, rows, size=call.size, since=since, deadline=deadline, **what)
+        self._admission.check(item)
+        self._queue.push(item)
         self._wake_event.set()
         try:
-            return await self._waits.answer(one.caller)
+            return await self._waits.answer(item.caller)
         except StoreUnavailable:
-            self._queue.remove(one)
+            self._queue.remove(item)
             raise
         except asyncio.CancelledError:
-            self._queue.remove(one)
-            answered = one.caller.done() and not one.caller.cancelled() and one.caller.exception() is None
-            if one.on_abandoned is not None and answered:
-                one.on_abandoned(one.caller.result())
+            self._queue.remove(item)
+            answered = item.caller.done() and not item.caller.cancelled() and item.caller.exception() is None
+            if item.on_abandoned is not None and answered:
+                item.on_abandoned(item.caller.result())
             raise
 
     def check_owner(self, owner: str) -> None:
@@ -182,13 +182,13 @@ class Committer:
     def _next_batch(self) -> list[QueuedWork]:
         """Return the next batch; commands whose deadline has passed fail."""
         now, batch = asyncio.get_running_loop().time(), []
-        for one in self._queue.take(BATCH_BOUNDS):
-            if one.caller.done():
+        for item in self._queue.take(BATCH_BOUNDS):
+            if item.caller.done():
                 continue
-            if one.deadline is not None and one.deadline <= now:
-                one.caller.set_exception(DeadlinePassedError())
+            if item.deadline is not None and item.deadline <= now:
+                item.caller.set_exception(DeadlinePassedError())
             else:
-                batch.append(one)
+                batch.append(item)
         return batch
 
     async def _carry_out(self, batch: Sequence[QueuedWork]) -> None:
@@ -196,36 +196,36 @@ class Committer:
         loop = asyncio.get_running_loop()
         more_waited = bool(self._queue)
         began = self.busy_since = loop.time()
-        asked = [(one, one.command) for one in batch if one.command is not None]
+        asked = [(item, item.command) for item in batch if item.command is not None]
         outcomes: Sequence[Outcome] = ()
         commits: Sequence[Commit] = ()
         if asked:
             commands = [command for _, command in asked]
             outcomes, commits = await loop.run_in_executor(self._thread, self._executor.run, commands)
-            self._conclude([one for one, _ in asked], outcomes, commits)
+            self._conclude([item for item, _ in asked], outcomes, commits)
             ended = loop.time()
             self._record(Batch(len(asked), ended - began, ended), outcomes, committed=bool(commits))
-        for one in batch:
-            if one.work is not None and not one.caller.done():
-                await self._run_one(one, one.work)
+        for item in batch:
+            if item.work is not None and not item.caller.done():
+                await self._run_work(item, item.work)
         self.busy_since = None
         if commits or not asked:
             self._throughput.record(_cost_of(batch, outcomes), loop.time() - began, more_waited=more_waited)
 
-    async def _run_one(self, one: QueuedWork, work: Callable[[], Any]) -> None:
+    async def _run_work(self, item: QueuedWork, work: Callable[[], Any]) -> None:
         try:
             result = await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except Exception as error:  # noqa: BLE001  whatever it is, the caller gets it
-            if not one.caller.done():
-                one.caller.set_exception(error)
+            if not item.caller.done():
+                item.caller.set_exception(error)
         else:
-            if not one.caller.done():
-                one.caller.set_result(result)
+            if not item.caller.done():
+                item.caller.set_result(result)
 
     def _record(self, batch: Batch, outcomes: Sequence[Outcome], *, committed: bool) -> None:
         if committed:
             self.last, self.failed = batch, None
-        elif any(isinstance(one, StoreUnavailable) for one in outcomes):
+        elif any(isinstance(outcome, StoreUnavailable) for outcome in outcomes):
             self.failed = batch.ended
         self._on_batch(batch)
 
@@ -233,39 +233,39 @@ class Committer:
         for commit in commits:
             self._on_commit(commit)
         again, done = [], []
-        for one, outcome in zip(batch, outcomes, strict=True):
+        for item, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Postponed):
-                one.command = outcome.rest or one.command
-                again.append(one)
+                item.command = outcome.rest or item.command
+                again.append(item)
                 continue
-            done.append(one)
-            if one.caller.done():
-                if one.on_abandoned is not None and not isinstance(outcome, Exception):
-                    one.on_abandoned(outcome)
+            done.append(item)
+            if item.caller.done():
+                if item.on_abandoned is not None and not isinstance(outcome, Exception):
+                    item.on_abandoned(outcome)
             elif isinstance(outcome, Exception):
-                one.caller.set_exception(outcome)
+                item.caller.set_exception(outcome)
             else:
-                one.caller.set_result(outcome)
+                item.caller.set_result(outcome)
         if again:
             self._postpone(done, again)
 
     def _postpone(self, done: Sequence[QueuedWork], again: Sequence[QueuedWork]) -> None:
         """Put back what did not fit. The rest has filled the batch, and is charged for all of it."""
-        self._queue.put_back([one for one in again if not one.caller.done()])
-        unforeseen = BATCH_BOUNDS.rows - sum(one.rows for one in done)
+        self._queue.put_back([item for item in again if not item.caller.done()])
+        unforeseen = BATCH_BOUNDS.rows - sum(item.rows for item in done)
         if unforeseen > 0:
-            for one in done:
-                self._queue.charge(one.owner, unforeseen // len(done))
+            for item in done:
+                self._queue.charge(item.owner, unforeseen // len(done))
 
 
 def _refuse(works: Sequence[QueuedWork], error: Callable[[], Refusal]) -> None:
     """Raise an error at those who still wait."""
-    for one in works:
-        if not one.caller.done():
-            one.caller.set_exception(error())
+    for item in works:
+        if not item.caller.done():
+            item.caller.set_exception(error())
 
 
 def _cost_of(batch: Sequence[QueuedWork], outcomes: Sequence[Outcome]) -> int:
     """Return the cost of the batch; one in which something did not fit was full, whatever its expected cost."""
-    cost = sum(one.cost for one in batch)
-    return max(cost, BATCH_BOUNDS.rows) if any(isinstance(one, Postponed) for one in outcomes) else cost
+    cost = sum(item.cost for item in batch)
+    return max(cost, BATCH_BOUNDS.rows) if any(isinstance(outcome, Postponed) for outcome in outcomes) else cost

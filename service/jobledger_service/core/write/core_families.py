@@ -84,9 +84,9 @@ class RequestIds(_WithRows[RequestRows], Guard):
         missing = {key for key in self._keys - self._known.keys() if not is_claim_key(key)}
         if not missing or not jobs.keys() & {key for need in needs if need.rows.get(RequestIds) for key in need.jobs}:
             return
-        found = self._rows.find(self._connection, missing)
-        self._known |= found
-        if {request.job_key for request in found.values()} - jobs.keys():
+        requests = self._rows.find(self._connection, missing)
+        self._known |= requests
+        if {request.job_key for request in requests.values()} - jobs.keys():
             raise ConflictError("a request took effect elsewhere while its job was waited for")
 
     def find(self, key: str) -> Request | None:

@@ -124,42 +124,42 @@ class FairQueue:
         """Return an owner's lane, None when nothing of it waits."""
         return self._lanes.get(owner)
 
-    def bound_reached(self, one: QueuedWork) -> str | None:
+    def bound_reached(self, item: QueuedWork) -> str | None:
         """Return the bound that this would pass, `commands` or `rows`; None when there is room.
 
         An owner without waiting items is not bound in rows, as one command may have more of them than a share; nor are
         items with a reserve.
         """
-        owner, reserved = one.owner, one.reserved
+        owner, reserved = item.owner, item.reserved
         if not self._commands.has_room(owner, 1, reserved=reserved):
             return "commands"
-        if owner in self._lanes and not reserved and not self._rows.has_room(owner, one.rows):
+        if owner in self._lanes and not reserved and not self._rows.has_room(owner, item.rows):
             return "rows"
         return None
 
-    def push(self, one: QueuedWork) -> None:
+    def push(self, item: QueuedWork) -> None:
         """Add this as the last item of its owner."""
-        lane = self._lanes.get(one.owner)
+        lane = self._lanes.get(item.owner)
         if lane is None:
-            lane = self._lanes[one.owner] = Lane()
-        self._add(lane, one)
+            lane = self._lanes[item.owner] = Lane()
+        self._add(lane, item)
 
-    def remove(self, one: QueuedWork) -> None:
+    def remove(self, item: QueuedWork) -> None:
         """Remove this item; does nothing when it does not wait."""
-        lane = self._lanes.get(one.owner)
-        if lane is not None and (one in lane.reserved or one in lane.ordinary):
-            self._drop(lane, one)
+        lane = self._lanes.get(item.owner)
+        if lane is not None and (item in lane.reserved or item in lane.ordinary):
+            self._drop(lane, item)
 
     def put_back(self, batch: Sequence[QueuedWork]) -> None:
         """Put these items, which were taken and not carried out, back before all others of their owners, in order."""
-        for one in reversed(batch):
-            lane = self._lanes.get(one.owner)
+        for item in reversed(batch):
+            lane = self._lanes.get(item.owner)
             if lane is None:
-                lane = self._lanes[one.owner] = Lane()
-                self._lanes.move_to_end(one.owner, last=False)
+                lane = self._lanes[item.owner] = Lane()
+                self._lanes.move_to_end(item.owner, last=False)
             else:
-                lane.credit = min(lane.credit + one.cost, TURN_CREDIT)  # alone the owner was not charged for all of it
-            self._add(lane, one).move_to_end(one, last=False)
+                lane.credit = min(lane.credit + item.cost, TURN_CREDIT)  # alone the owner was not charged for all of it
+            self._add(lane, item).move_to_end(item, last=False)
 
     def charge(self, owner: str, cost: int) -> None:
         """Subtract from an owner's credit what it used beyond the expected cost."""
@@ -177,32 +177,32 @@ class FairQueue:
                 lane.credit += TURN_CREDIT
                 self._lanes.move_to_end(owner)
                 continue
-            one = next(iter(lane.reserved or lane.ordinary))
-            rows, size = rows + one.rows, size + one.size
+            item = next(iter(lane.reserved or lane.ordinary))
+            rows, size = rows + item.rows, size + item.size
             if taken and (len(taken) >= bounds.commands or rows > bounds.rows or size > bounds.size):
                 break
-            lane.credit = max(lane.credit, 0) - one.cost if len(self._lanes) == 1 else lane.credit - one.cost
-            self._drop(lane, one)
-            taken.append(one)
+            lane.credit = max(lane.credit, 0) - item.cost if len(self._lanes) == 1 else lane.credit - item.cost
+            self._drop(lane, item)
+            taken.append(item)
         return taken
 
-    def _add(self, lane: Lane, one: QueuedWork) -> "OrderedDict[QueuedWork, None]":
-        items = lane.reserved if one.reserved else lane.ordinary
-        items[one] = None
-        lane.cost += one.cost
-        self._commands.add(one.owner, 1)
-        self._rows.add(one.owner, one.rows)
-        self.size += one.size
+    def _add(self, lane: Lane, item: QueuedWork) -> "OrderedDict[QueuedWork, None]":
+        items = lane.reserved if item.reserved else lane.ordinary
+        items[item] = None
+        lane.cost += item.cost
+        self._commands.add(item.owner, 1)
+        self._rows.add(item.owner, item.rows)
+        self.size += item.size
         return items
 
-    def _drop(self, lane: Lane, one: QueuedWork) -> None:
-        del (lane.reserved if one.reserved else lane.ordinary)[one]
-        lane.cost -= one.cost
-        self._commands.remove(one.owner, 1)
-        self._rows.remove(one.owner, one.rows)
-        self.size -= one.size
+    def _drop(self, lane: Lane, item: QueuedWork) -> None:
+        del (lane.reserved if item.reserved else lane.ordinary)[item]
+        lane.cost -= item.cost
+        self._commands.remove(item.owner, 1)
+        self._rows.remove(item.owner, item.rows)
+        self.size -= item.size
         if not lane:
-            del self._lanes[one.owner]
+            del self._lanes[item.owner]
 
 
 class Throughput:
@@ -230,13 +230,13 @@ class Admission:
         self._throughput = throughput
         self._max_wait = max_wait
 
-    def check(self, one: QueuedWork) -> None:
+    def check(self, item: QueuedWork) -> None:
         """Raise QueueFull when this command may not wait."""
-        bound = self._queue.bound_reached(one)
+        bound = self._queue.bound_reached(item)
         if bound is not None:
-            raise QueueFull(bound, self._retry_after(one.owner))
-        if not one.reserved:
-            self.check_owner(one.owner, one.since, one.cost)
+            raise QueueFull(bound, self._retry_after(item.owner))
+        if not item.reserved:
+            self.check_owner(item.owner, item.since, item.cost)
 
     def check_owner(self, owner: str, now: float, cost: int = cost_of(0, 0)) -> None:
         """Raise QueueFull when the owner's oldest has waited too long, or too much of the owner waits.

@@ -52,20 +52,20 @@ class FleetTurns:
     def __init__(self) -> None:
         self._last: OrderedDict[int, dict[int, str]] = OrderedDict()
 
-    def find(self, wanted: Iterable[tuple[Fleet, int]], find: FindReady, *, shared: bool) -> dict[Fleet, FleetQueues]:
+    def find(self, claims: Iterable[tuple[Fleet, int]], find: FindReady, *, shared: bool) -> dict[Fleet, FleetQueues]:
         """Return the queues for claims of so many chunks each, with one look for all claims of a fleet."""
         limits: dict[Fleet, int] = {}
-        for fleet, limit in wanted:
+        for fleet, limit in claims:
             limits[fleet] = limits.get(fleet, 0) + limit
         return {fleet: self._turns(fleet, limit, find, shared=shared) for fleet, limit in limits.items()}
 
     def _turns(self, fleet: Fleet, limit: int, find: FindReady, *, shared: bool) -> FleetQueues:
         last = self._last_turns(fleet)
         enough = min(limit, MAX_TURNS)
-        most = min(limit + SPARE_TURNS, MAX_TURNS) if shared else enough
-        found = find(ReadyOwnersQuery(*fleet, enough, most, last))
-        queues = dict.fromkeys((one.owner, one.kind) for one in found)
-        places = dict.fromkeys((one.priority, one.owner) for one in found)
+        max_owners = min(limit + SPARE_TURNS, MAX_TURNS) if shared else enough
+        ready_owners = find(ReadyOwnersQuery(*fleet, enough, max_owners, last))
+        queues = dict.fromkeys((ready.owner, ready.kind) for ready in ready_owners)
+        places = dict.fromkeys((ready.priority, ready.owner) for ready in ready_owners)
         return FleetQueues([*queues], {place: number for number, place in enumerate(places)}, last)
 
     def _last_turns(self, fleet: Fleet) -> dict[int, str]:

@@ -137,9 +137,9 @@ class LoadedRows:
         ending = [job for job, count in self._named(chunks) if job.counts.pending + job.counts.processing <= count]
         if limits := {limit for job in ending for limit in job.slots}:
             waiting = self.transaction.first_parked(limits, min(2 * len(ending), MAX_PARKED))
-            if others := [key for key in waiting if key not in self.jobs]:
-                free = self.transaction.lock_free(others)
-                self.parked = [key for key in others if key in free]
+            if unlocked := [key for key in waiting if key not in self.jobs]:
+                free = self.transaction.lock_free(unlocked)
+                self.parked = [key for key in unlocked if key in free]
                 self._lock({*self.parked})
 
     def _named(self, chunks: Collection[ChunkKey]) -> Iterator[tuple[Job, int]]:

@@ -31,22 +31,22 @@ def insert_chunks(connection: Connection, row_sets: RowSets, new: Iterable[NewCh
     for job, of_job, inputs in new:
         alike = [chunk for chunk in of_job if is_untouched(chunk)]
         if alike:
-            own, row = _own(alike, inputs), new_chunk_row(job, alike[0], None)
+            differing, row = _differing_columns(alike, inputs), new_chunk_row(job, alike[0], None)
             if len(alike) < _MIN_ALIKE:
-                own |= {name: [row[name]] * len(alike) for name in _OF_JOB}
-            shared = {name: value for name, value in row.items() if name not in own}
-            _, columns = together.setdefault(tuple(shared.items()), (shared, {name: [] for name in own}))
-            for name, values in own.items():
+                differing |= {name: [row[name]] * len(alike) for name in _OF_JOB}
+            shared = {name: value for name, value in row.items() if name not in differing}
+            _, columns = together.setdefault(tuple(shared.items()), (shared, {name: [] for name in differing}))
+            for name, values in differing.items():
                 columns[name] += values
         if len(alike) < len(of_job):
-            others = (chunk for chunk in of_job if not is_untouched(chunk))
-            rows += [new_chunk_row(job, chunk, inputs.get(chunk.index)) for chunk in others]
+            touched = (chunk for chunk in of_job if not is_untouched(chunk))
+            rows += [new_chunk_row(job, chunk, inputs.get(chunk.index)) for chunk in touched]
     for shared, columns in together.values():
         row_sets.insert_alike(connection, chunks, shared, columns)
     row_sets.insert(connection, chunks, rows)
 
 
-def _own(alike: Sequence[Chunk], inputs: Mapping[int, bytes]) -> Columns:
+def _differing_columns(alike: Sequence[Chunk], inputs: Mapping[int, bytes]) -> Columns:
     """Return the columns in which such chunks of one job differ."""
     indexes = [chunk.index for chunk in alike]
     columns: Columns = {

@@ -101,11 +101,11 @@ class _Walk:
         self._ahead: deque[WaitingChunk] = deque()
         self._ends = False
 
-    def extend(self, found: Sequence[WaitingChunk]) -> None:
+    def extend(self, chunks: Sequence[WaitingChunk]) -> None:
         """Add the first `fetch_size` chunks of the queue, of which some are known."""
-        self._ends = len(found) < self.fetch_size or self.fetch_size >= self.deepest
-        self._ahead.extend(one for one in found if one.key not in self._seen)
-        self._seen.update(one.key for one in found)
+        self._ends = len(chunks) < self.fetch_size or self.fetch_size >= self.deepest
+        self._ahead.extend(chunk for chunk in chunks if chunk.key not in self._seen)
+        self._seen.update(chunk.key for chunk in chunks)
         self.fetch_size = min(self.fetch_size * 4, self.deepest)
 
     @property
@@ -132,18 +132,18 @@ class _Walks:
         self._turns = turns
         self._had: Counter[tuple[int, str]] = Counter()
         """How many chunks each owner gave to claims that are for several owners, by priority."""
-        wanted: dict[Queue, int] = {}
+        limits: dict[Queue, int] = {}
         first: dict[Queue, int] = {}
         for query in queries:
             queues = self._turns_of(query).queues
             share = FIRST_FETCH if query.fleet is None else 2 + FIRST_FETCH // max(len(queues), 1)
             for queue in queues:
-                wanted[queue] = wanted.get(queue, 0) + query.limit
+                limits[queue] = limits.get(queue, 0) + query.limit
                 # a query with one queue gets all from it, and looks one further
-                first[queue] = max(first.get(queue, 0), wanted[queue] + 1 if len(queues) == 1 else share)
+                first[queue] = max(first.get(queue, 0), limits[queue] + 1 if len(queues) == 1 else share)
         # where other replicas hold jobs, more than needed, to skip some
         self._walks = {
-            queue: _Walk(2 * limit + 100 if shared else limit, first[queue]) for queue, limit in wanted.items()
+            queue: _Walk(2 * limit + 100 if shared else limit, first[queue]) for queue, limit in limits.items()
         }
 
     def _turns_of(self, query: ClaimQuery) -> FleetQueues:
@@ -200,6 +200,6 @@ class _Walks:
 
     def _fetch_more(self, queues: Sequence[Queue]) -> None:
         if queues:
-            found = self._fetch({queue: self._walks[queue].fetch_size for queue in queues})
+            heads = self._fetch({queue: self._walks[queue].fetch_size for queue in queues})
             for queue in queues:
-                self._walks[queue].extend(found.get(queue, ()))
+                self._walks[queue].extend(heads.get(queue, ()))

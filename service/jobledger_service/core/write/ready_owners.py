@@ -57,43 +57,42 @@ class ReadyOwners:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         conditions: dict[bool, ColumnElement[bool]] = {False: true(), True: ~is_set_aside(dialect)}
-        jobs_of = {False: true(), True: _has_others(conditions[True])}
-        self._of_one_priority = {some: _of_one_priority(dialect, where) for some, where in jobs_of.items()}
-        self._of_names = {some: _of_names(dialect, where) for some, where in conditions.items()}
+        jobs_of = {False: true(), True: _has_more(conditions[True])}
+        self._of_one_priority = {excludes: _of_one_priority(dialect, where) for excludes, where in jobs_of.items()}
+        self._of_names = {excludes: _of_names(dialect, where) for excludes, where in conditions.items()}
 
-    def read(self, connection: Connection, wanted: ReadyOwnersQuery, excluded: Sequence[str]) -> list[ReadyOwner]:
+    def read(self, connection: Connection, query: ReadyOwnersQuery, excluded: Sequence[str]) -> list[ReadyOwner]:
         """Return owners in turn within a priority, by name, backwards from the one that had the last turn.
 
         Chunks in some places do not count.
         """
         values = self._dialect.key_values
-        parameters: dict[str, object] = {"kinds": values(wanted.kinds)} | (
-            {"but": values(excluded)} if excluded else {}
-        )
-        if wanted.owners.all:
-            return self._of_all(connection, wanted, parameters)
-        parameters["owners"] = values(sorted(wanted.owners.names))
+        parameters: dict[str, object] = {"kinds": values(query.kinds)} | ({"but": values(excluded)} if excluded else {})
+        if query.owners.all:
+            return self._of_all(connection, query, parameters)
+        parameters["owners"] = values(sorted(query.owners.names))
         rows = connection.execute(self._of_names["but" in parameters], parameters)
-        found = [ReadyOwner(*row) for row in rows if row.priority is not None]
-        found.sort(
-            key=lambda one: (one.priority, one.owner < wanted.last.get(one.priority, ""), one.owner), reverse=True
+        ready = [ReadyOwner(*row) for row in rows if row.priority is not None]
+        ready.sort(
+            key=lambda owner: (owner.priority, owner.owner < query.last.get(owner.priority, ""), owner.owner),
+            reverse=True,
         )
-        return _of_first_owners(found, wanted.limit)
+        return _of_first_owners(ready, query.limit)
 
     def _of_all(
-        self, connection: Connection, wanted: ReadyOwnersQuery, parameters: dict[str, object]
+        self, connection: Connection, query: ReadyOwnersQuery, parameters: dict[str, object]
     ) -> list[ReadyOwner]:
-        found: list[ReadyOwner] = []
+        ready: list[ReadyOwner] = []
         below, statement = MAX_PRIORITY + 1, self._of_one_priority["but" in parameters]
-        last = {f"last_{priority}": wanted.last.get(priority, "") for priority in _PRIORITIES}
-        while (count := len(_places(found))) < wanted.enough and below > MIN_PRIORITY:
-            bounds = {"below": below, "most": wanted.limit - count}
+        last = {f"last_{priority}": query.last.get(priority, "") for priority in _PRIORITIES}
+        while (count := len(_places(ready))) < query.enough and below > MIN_PRIORITY:
+            bounds = {"below": below, "limit": query.limit - count}
             rows = connection.execute(statement, {**parameters, **last, **bounds}).all()
             if not rows:
                 break
-            found += [ReadyOwner(*row) for *row, paused in rows if not paused]
+            ready += [ReadyOwner(*row) for *row, paused in rows if not paused]
             below = rows[0].priority
-        return _of_first_owners(found, wanted.limit)
+        return _of_first_owners(ready, query.limit)
 
 
 def _places(ready: Sequence[ReadyOwner]) -> list[tuple[int, str]]:
@@ -108,10 +107,10 @@ def _of_first_owners(ready: Sequence[ReadyOwner], count: int) -> list[ReadyOwner
 
 
 _PRIORITIES: Final = range(MIN_PRIORITY, MAX_PRIORITY + 1)
-_MOST: Final = bindparam("most", type_=Integer)
+_LIMIT: Final = bindparam("limit", type_=Integer)
 
 
-def _has_others(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+def _has_more(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     """Return the condition that a job has waiting chunks that match another one."""
     return exists().where(chunks.c.job_key == jobs.c.job_key, of_workers, condition).correlate(jobs)
 
@@ -139,8 +138,8 @@ def _of_one_priority(dialect: Dialect, condition: ColumnElement[bool]) -> Select
     [kind] = kinds.c
 
     def highest(column: ColumnElement[Any], *where: ColumnElement[bool]) -> ColumnElement[Any]:
-        found = select(column).where(claimable, condition, *where).order_by(column.desc()).limit(1)
-        return found.scalar_subquery()
+        top = select(column).where(claimable, condition, *where).order_by(column.desc()).limit(1)
+        return top.scalar_subquery()
 
     below = jobs.c.priority < bindparam("below", type_=Integer)
     priority = highest(jobs.c.priority, jobs.c.kind == kind, below)
@@ -170,8 +169,8 @@ def _of_one_priority(dialect: Dialect, condition: ColumnElement[bool]) -> Select
         turns.c.last,
         highest(owner, *of_turn, owner >= end),
         number,
-    ).where(turns.c.owner.is_not(None), number < _MOST)
+    ).where(turns.c.owner.is_not(None), number < _LIMIT)
     turns = turns.union_all(following)
     paused = is_paused(turns.c.owner, turns.c.kind).label("paused")
-    found = select(turns.c.priority, turns.c.owner, turns.c.kind, paused).where(turns.c.owner.is_not(None))
-    return found.order_by(paused, turns.c.part, turns.c.owner.desc())
+    ready = select(turns.c.priority, turns.c.owner, turns.c.kind, paused).where(turns.c.owner.is_not(None))
+    return ready.order_by(paused, turns.c.part, turns.c.owner.desc())

@@ -27,29 +27,31 @@ class StoredChunks:
         in_work = [c for c in self._loaded.values() if c.state is ChunkState.PROCESSING and c.index != excluded]
         here = totals_of(in_work, now)
         store = self._ask()
-        return here if store is None else _added(here, store.totals(self._key, self._others(excluded), now))
+        return here if store is None else _sum(here, store.totals(self._key, self._excluded(excluded), now))
 
     def states(self, indexes: Collection[int]) -> Mapping[int, ChunkState]:
         """Return the states of those of these chunks that exist."""
         here = {index: self._loaded[index].state for index in indexes if index in self._loaded}
-        others = [index for index in indexes if index not in here]
-        store = self._ask() if others else None
-        return here if store is None else {**store.chunk_states(self._key, others), **here}
+        not_loaded = [index for index in indexes if index not in here]
+        store = self._ask() if not_loaded else None
+        return here if store is None else {**store.chunk_states(self._key, not_loaded), **here}
 
     def first_error(self, excluded: Collection[int]) -> WorkError | None:
         """Return the error of the first FAILED chunk, except these; None when there is none."""
         passed = set(excluded)
         here = [c for c in self._loaded.values() if c.state is ChunkState.FAILED and c.index not in passed]
-        found = [(c.index, c.error) for c in here]
-        if (store := self._ask()) is not None and (one := store.first_error(self._key, passed | {*self._loaded})):
-            found.append(one)
-        return min(found, key=lambda pair: pair[0])[1] if found else None
+        errors = [(c.index, c.error) for c in here]
+        if (store := self._ask()) is not None and (
+            stored_error := store.first_error(self._key, passed | {*self._loaded})
+        ):
+            errors.append(stored_error)
+        return min(errors, key=lambda pair: pair[0])[1] if errors else None
 
-    def _others(self, excluded: int | None) -> list[int]:
+    def _excluded(self, excluded: int | None) -> list[int]:
         return [*self._loaded, *([] if excluded is None else [excluded])]
 
 
-def _added(one: Totals, other: Totals) -> Totals:
-    stages = {*one.stage_times, *other.stage_times}
-    times = {stage: one.stage_times.get(stage, 0) + other.stage_times.get(stage, 0) for stage in stages}
-    return Totals(one.work_done + other.work_done, one.items_done + other.items_done, times)
+def _sum(first: Totals, second: Totals) -> Totals:
+    stages = {*first.stage_times, *second.stage_times}
+    times = {stage: first.stage_times.get(stage, 0) + second.stage_times.get(stage, 0) for stage in stages}
+    return Totals(first.work_done + second.work_done, first.items_done + second.items_done, times)

@@ -70,12 +70,10 @@ class _Covered:
 
     def __init__(self, condition: ColumnElement[bool]) -> None:
         run = chunks.c.chunk_index - func.row_number().over(order_by=chunks.c.chunk_index)
-        found = select(chunks.c.chunk_index.label("n"), run.label("run")).where(condition).subquery()
+        runs = select(chunks.c.chunk_index.label("n"), run.label("run")).where(condition).subquery()
         self.rows = select(*CHUNK_COLUMNS).select_from(WHOLE_CHUNKS).where(condition)
         # In a run of indexes without a gap, an index less its place is the same for all.
-        self.ends = (
-            select(func.min(found.c.n).label("first"), func.max(found.c.n)).group_by(found.c.run).order_by("first")
-        )
+        self.ends = select(func.min(runs.c.n).label("first"), func.max(runs.c.n)).group_by(runs.c.run).order_by("first")
         self.stop = update(chunks).where(condition).values(_STOP)
         self.requeue = update(chunks).where(condition).values(_REQUEUE)
 
@@ -152,8 +150,8 @@ class JobSweeps:
     def first_error(self, job_key: str, excluded: Collection[int]) -> tuple[int, WorkError | None] | None:
         """Return the index and the error of a job's first FAILED chunk, but for some; None for none."""
         values = {"key": job_key, "but": self._dialect.key_values(excluded)}
-        found = self.connection.execute(self._sweeps.first_error, values).first()
-        return None if found is None else (found[0], read_current(found[1]).error)
+        row = self.connection.execute(self._sweeps.first_error, values).first()
+        return None if row is None else (row[0], read_current(row[1]).error)
 
     def save_swept(self, swept: Sequence[tuple[Job, SweptChunks]]) -> None:
         """Write sweeps."""

@@ -50,25 +50,25 @@ class WaitingChunks:
         self._but = ~is_set_aside(dialect)
 
     def read(
-        self, connection: Connection, wanted: Mapping[Queue, int], excluded: Sequence[str] = ()
+        self, connection: Connection, limits: Mapping[Queue, int], excluded: Sequence[str] = ()
     ) -> dict[Queue, list[WaitingChunk]]:
         """Return the first so many chunks of each queue, but for those of some jobs, and those in some places.
 
         A queue without any, or of a paused kind, is left out.
         """
-        found: dict[Queue, list[WaitingChunk]] = {}
+        heads: dict[Queue, list[WaitingChunk]] = {}
         for of_jobs in False, True:
-            queues = [(queue, limit) for queue, limit in wanted.items() if (queue[1] == NO_KIND) is of_jobs]
-            for some in (queues[begin : begin + MAX_QUEUES] for begin in range(0, len(queues), MAX_QUEUES)):
-                walks = 1 << (len(some) - 1).bit_length()
+            queues = [(queue, limit) for queue, limit in limits.items() if (queue[1] == NO_KIND) is of_jobs]
+            for batch in (queues[begin : begin + MAX_QUEUES] for begin in range(0, len(queues), MAX_QUEUES)):
+                walks = 1 << (len(batch) - 1).bit_length()
                 parameters: dict[str, object] = {"but": self._dialect.key_values(excluded)} if excluded else {}
-                for n, ((first, kind), limit) in enumerate([*some, *[(EMPTY_QUEUE, 0)] * (walks - len(some))]):
+                for n, ((first, kind), limit) in enumerate([*batch, *[(EMPTY_QUEUE, 0)] * (walks - len(batch))]):
                     parameters |= {f"first_{n}": first, f"limit_{n}": limit} | ({} if of_jobs else {f"kind_{n}": kind})
                 statement = self._statement(walks, of_jobs=of_jobs, passes_over=bool(excluded))
                 for owner, kind, priority, create_time, job_key, index in statement.rows(connection, parameters):
                     queue = (job_key, NO_KIND) if of_jobs else (owner, kind)
-                    found.setdefault(queue, []).append(WaitingChunk(-priority, create_time, job_key, index))
-        return found
+                    heads.setdefault(queue, []).append(WaitingChunk(-priority, create_time, job_key, index))
+        return heads
 
     def _statement(self, walks: int, *, of_jobs: bool, passes_over: bool) -> DriverStatement:
         key = of_jobs, walks, passes_over

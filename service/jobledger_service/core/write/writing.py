@@ -91,8 +91,8 @@ class Statements:
     """The statements that take parameters, built once."""
 
     def __init__(self, dialect: Dialect) -> None:
-        wanted = dialect.chunk_keys()
-        is_wanted = and_(chunks.c.job_key == wanted.c.job_key, chunks.c.chunk_index == wanted.c.chunk_index)
+        named = dialect.chunk_keys()
+        is_named = and_(chunks.c.job_key == named.c.job_key, chunks.c.chunk_index == named.c.chunk_index)
         self.sweeps = SweepStatements(dialect)
         self.jobs = DriverStatement(
             select(*JOB_COLUMNS[:-1])
@@ -105,15 +105,13 @@ class Statements:
             .select_from(WHOLE_JOBS)
             .where(jobs.c.job_key.in_(dialect.keys()))
         )
-        self.chunks = DriverStatement(
-            select(*CHUNK_COLUMNS).select_from(with_artifacts(wanted.join(chunks, is_wanted)))
-        )
+        self.chunks = DriverStatement(select(*CHUNK_COLUMNS).select_from(with_artifacts(named.join(chunks, is_named))))
         of_job = select(jobs.c.job_key, literal_column("-1"), jobs.c.input).where(
             jobs.c.job_key.in_(dialect.keys("of")), jobs.c.input.is_not(None)
         )
         of_chunks = (
             select(chunks.c.job_key, chunks.c.chunk_index, chunks.c.input)
-            .select_from(wanted.join(chunks, is_wanted))
+            .select_from(named.join(chunks, is_named))
             .where(chunks.c.input.is_not(None))
         )
         self.inputs = DriverStatement(of_job.union_all(of_chunks))
@@ -137,7 +135,7 @@ class Statements:
             .values(position=ledger.c.position + bindparam("taken"), commit_time=_later)
             .returning(ledger.c.position, ledger.c.commit_time)
         )
-        first = BY_URGENCY.limit(bindparam("most", type_=Integer))
+        first = BY_URGENCY.limit(bindparam("limit", type_=Integer))
         self.first_parked = dialect.first_of_each(first, jobs.c.parked_for)
         self.lock_free = DriverStatement(
             select(jobs.c.job_key)
@@ -180,28 +178,28 @@ class Transaction(JobSweeps):
         """Whether other processes may hold jobs."""
         return self._dialect.has_row_locks
 
-    def waiting_chunks(self, wanted: Mapping[Queue, int]) -> dict[Queue, list[WaitingChunk]]:
+    def waiting_chunks(self, limits: Mapping[Queue, int]) -> dict[Queue, list[WaitingChunk]]:
         """Return the first so many chunks that wait in each queue, the most urgent first, then the oldest job's.
 
         Those that could not be read of late are passed over.
         """
-        return self._statements.waiting.read(self.connection, wanted, self._set_aside.names())
+        return self._statements.waiting.read(self.connection, limits, self._set_aside.names())
 
-    def ready_owners(self, wanted: ReadyOwnersQuery) -> list[ReadyOwner]:
+    def ready_owners(self, query: ReadyOwnersQuery) -> list[ReadyOwner]:
         """Return owners with waiting chunks, the most urgent first, but for those that could not be read of late."""
-        return self._statements.ready_owners.read(self.connection, wanted, self._set_aside.names())
+        return self._statements.ready_owners.read(self.connection, query, self._set_aside.names())
 
     def paused_kinds(self, queues: Collection[Queue]) -> Collection[Queue]:
         """Return those of some owners' kinds that are paused, perhaps with others of the same owners."""
         owners, kinds = ({queue[n] for queue in queues} for n in (0, 1))
-        given = {"owners": self._dialect.key_values(owners), "kinds": self._dialect.key_values(kinds)}
-        return {(owner, kind) for owner, kind in self.connection.execute(self._statements.paused_kinds, given)}
+        parameters = {"owners": self._dialect.key_values(owners), "kinds": self._dialect.key_values(kinds)}
+        return {(owner, kind) for owner, kind in self.connection.execute(self._statements.paused_kinds, parameters)}
 
     def first_parked(self, limits: Collection[str], count: int) -> list[str]:
         """Return the first `count` jobs that wait for slots of some limits. This locks nothing."""
-        wanted = {"keys": self._dialect.key_values(limits), "most": count}
-        found = self.connection.execute(self._statements.first_parked, wanted).all()
-        return [key for *_, key in sorted(tuple(row) for row in found)][:count]
+        parameters = {"keys": self._dialect.key_values(limits), "limit": count}
+        rows = self.connection.execute(self._statements.first_parked, parameters).all()
+        return [key for *_, key in sorted(tuple(row) for row in rows)][:count]
 
     def lock_free(self, keys: Collection[str]) -> Collection[str]:
         """Lock those of some jobs that no other replica holds, and return them.
@@ -211,17 +209,19 @@ class Transaction(JobSweeps):
         """
         if not self.shared:
             return keys
-        wanted = {"keys": self._dialect.key_values(keys)}
-        return {key for (key,) in self._statements.lock_free.rows(self.connection, wanted)}
+        parameters = {"keys": self._dialect.key_values(keys)}
+        return {key for (key,) in self._statements.lock_free.rows(self.connection, parameters)}
 
     def jobs(self, keys: Iterable[str]) -> dict[str, Job]:
         """Return those that exist, locked in the order of their keys."""
-        found = self._statements.jobs.rows(self.connection, {"keys": self._dialect.key_values(keys)})
-        rows = {job_key(row[_OWNER], row[_JOB_ID]): row for row in found}
-        with_some = [key for key, row in rows.items() if row[_ARTIFACTS_REVISION] is not None]
-        artifacts = self._artifacts(with_some) if with_some else {}
+        rows = self._statements.jobs.rows(self.connection, {"keys": self._dialect.key_values(keys)})
+        by_key = {job_key(row[_OWNER], row[_JOB_ID]): row for row in rows}
+        versioned = [key for key, row in by_key.items() if row[_ARTIFACTS_REVISION] is not None]
+        artifacts = self._artifacts(versioned) if versioned else {}
         bad: set[str] = set()
-        read = (self._unreadable.read("job", job_of, (*row, artifacts.get(key)), key, bad) for key, row in rows.items())
+        read = (
+            self._unreadable.read("job", job_of, (*row, artifacts.get(key)), key, bad) for key, row in by_key.items()
+        )
         jobs = {job.key: job for job in read if job is not None}
         if bad:
             self._put_aside(bad)
@@ -232,14 +232,14 @@ class Transaction(JobSweeps):
 
         A join with the jobs would miss those of a job that changed while its lock was awaited.
         """
-        found = self.connection.execute(self._statements.artifacts, {"keys": self._dialect.key_values(keys)})
-        return {key: content for key, content in found}  # noqa: C416  rows are no pairs to mypy
+        rows = self.connection.execute(self._statements.artifacts, {"keys": self._dialect.key_values(keys)})
+        return {key: content for key, content in rows}  # noqa: C416  rows are no pairs to mypy
 
     def chunks(self, keys: Iterable[ChunkKey]) -> dict[ChunkKey, Chunk]:
         """Return those that exist, of jobs that are locked."""
-        found = self._statements.chunks.rows(self.connection, self._dialect.chunk_key_values(sorted(keys)))
+        rows = self._statements.chunks.rows(self.connection, self._dialect.chunk_key_values(sorted(keys)))
         bad: set[ChunkKey] = set()
-        read = (self._unreadable.read("chunk", chunk_of, row, (row[0], row[1]), bad) for row in found)
+        read = (self._unreadable.read("chunk", chunk_of, row, (row[0], row[1]), bad) for row in rows)
         chunks = {(chunk.job_key, chunk.index): chunk for chunk in read if chunk is not None}
         if bad:
             self._put_aside(bad)
@@ -257,18 +257,18 @@ class Transaction(JobSweeps):
 
     def with_versions(self, keys: Iterable[str]) -> set[str]:
         """Return the keys of those of some jobs that ever had artifacts, also by their chunks."""
-        wanted = jobs.c.job_key.in_(self._dialect.keys())
-        return with_versions(self.connection, wanted, {"keys": self._dialect.key_values(keys)})
+        condition = jobs.c.job_key.in_(self._dialect.keys())
+        return with_versions(self.connection, condition, {"keys": self._dialect.key_values(keys)})
 
     def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
         """Return the inputs of these chunks and of their jobs, by job."""
-        wanted = list(chunks)
-        of_jobs = {"of": self._dialect.key_values({key for key, _ in wanted})}
-        found: dict[str, dict[int, bytes]] = {}
-        given = of_jobs | self._dialect.chunk_key_values(wanted)
-        for key, index, raw in self._statements.inputs.rows(self.connection, given):
-            found.setdefault(key, {})[index] = raw
-        return {key: Inputs(inputs.pop(-1, None), inputs) for key, inputs in found.items()}
+        chunk_keys = list(chunks)
+        of_jobs = {"of": self._dialect.key_values({key for key, _ in chunk_keys})}
+        by_job: dict[str, dict[int, bytes]] = {}
+        parameters = of_jobs | self._dialect.chunk_key_values(chunk_keys)
+        for key, index, raw in self._statements.inputs.rows(self.connection, parameters):
+            by_job.setdefault(key, {})[index] = raw
+        return {key: Inputs(inputs.pop(-1, None), inputs) for key, inputs in by_job.items()}
 
     def save(self, writes: Writes) -> None:
         """Write the rows of jobs and chunks, of each table by key."""

@@ -32,10 +32,10 @@ class _Upkeep(ServiceCommand[int, int], PartialCommand[int, int, Item, None]):
 
     def do(self, work: WorkingSet, item: Item) -> None:
         with suppress(JobUnreadable):  # the reading counted and logged it
-            self._one(work, item)
+            self._do_if_due(work, item)
 
     @abstractmethod
-    def _one(self, work: WorkingSet, item: Item) -> None:
+    def _do_if_due(self, work: WorkingSet, item: Item) -> None:
         """Do what is due of an item, if it still is."""
 
 
@@ -54,7 +54,7 @@ class ExpireLeases(_Upkeep[tuple[ChunkKey, float]], MsgStruct, frozen=True):
     def rows_of(self, work: WorkingSet, item: tuple[ChunkKey, float]) -> int:
         return ended_rows(work, item[0][0])
 
-    def _one(self, work: WorkingSet, item: tuple[ChunkKey, float]) -> None:
+    def _do_if_due(self, work: WorkingSet, item: tuple[ChunkKey, float]) -> None:
         (key, index), jitter_sample = item
         job = work.find(key)
         if job is None:
@@ -72,7 +72,7 @@ class LiftBackoffs(_Upkeep[ChunkKey], MsgStruct, frozen=True):
     def needs(self) -> Needs:
         return Needs(chunks=tuple(self.items))
 
-    def _one(self, work: WorkingSet, item: ChunkKey) -> None:
+    def _do_if_due(self, work: WorkingSet, item: ChunkKey) -> None:
         key, index = item
         job = work.find(key)
         step = rules.lift_backoff(job, work.chunk(key, index), work.now) if job else None
@@ -91,7 +91,7 @@ class LiftSchedules(_Upkeep[str], MsgStruct, frozen=True):
     def rows_of(self, work: WorkingSet, item: str) -> int:
         return 1 + chunks_in(work, item, *WAITING)
 
-    def _one(self, work: WorkingSet, item: str) -> None:
+    def _do_if_due(self, work: WorkingSet, item: str) -> None:
         job = work.find(item)
         step = lifecycle.lift_schedule(job, work.calendar) if job else None
         if step is not None:
@@ -110,7 +110,7 @@ class EndOverdue(_Upkeep[str], MsgStruct, frozen=True):
     def rows_of(self, work: WorkingSet, item: str) -> int:
         return 1 + chunks_in(work, item, *UNFINISHED)
 
-    def _one(self, work: WorkingSet, item: str) -> None:
+    def _do_if_due(self, work: WorkingSet, item: str) -> None:
         job = work.find(item)
         step = None if job is None else lifecycle.end_overdue(job, work.chunks(job), work.now, self.delay)
         if step is not None:
@@ -128,7 +128,7 @@ class RemoveExpired(_Upkeep[str], MsgStruct, frozen=True):
     def rows_of(self, work: WorkingSet, item: str) -> int:
         return deleted_rows(work, item)
 
-    def _one(self, work: WorkingSet, item: str) -> None:
+    def _do_if_due(self, work: WorkingSet, item: str) -> None:
         job = work.find(item)
         if job is None or not job.ended or job.expire_time is None or work.calendar < job.expire_time:
             return
