@@ -1,4 +1,4 @@
-"""The tables of docs/adr/0065 name every task, thread, process and lock of the code, and nothing that is not there."""
+"""The lists of docs/adr/0065 name every task, thread, process and lock of the code, and nothing that is not there."""
 
 import re
 from collections.abc import Callable
@@ -18,13 +18,13 @@ LOCKS = ("Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "Barrier
 ROW_LOCKS = ("with_for_update", "lock", "try_lock", "pg_advisory_xact_lock", "pg_try_advisory_xact_lock")
 
 
-def rows(heading: str) -> set[tuple[str, str]]:
-    """Return the first two cells of each row of the table below a heading; a cell of several names is several rows."""
-    section = re.split(r"^## ", RECORD.read_text(), flags=re.MULTILINE)
-    [table] = [text for text in section if text.startswith(heading)]
-    cells = re.findall(r"^\| `([\w/]+)` \| ([^|]+) \|", table, flags=re.MULTILINE)
-    named = [(module, name) for module, names in cells for name in re.findall(r"`(\w+)`", names)]
-    assert len(named) == len(set(named)), "a row is there twice"
+def entries(heading: str) -> set[tuple[str, str]]:
+    """Return what the list below a heading names: `module` `name`, or `module` `name`, `name` for several names."""
+    sections = re.split(r"^## ", RECORD.read_text(), flags=re.MULTILINE)
+    [section] = [text for text in sections if text.startswith(heading)]
+    lists = re.findall(r"`([\w/]+)`\s+(`\w+`(?:,\s+`\w+`)*)", section)
+    named = [(module, name) for module, names in lists for name in re.findall(r"`(\w+)`", names)]
+    assert len(named) == len(set(named)), "an entry is there twice"
     return set(named)
 
 
@@ -37,11 +37,11 @@ def rows(heading: str) -> set[tuple[str, str]]:
         pytest.param("Locks in the database", lambda: calls(ROW_LOCKS), id="row locks"),
     ],
 )
-def test_the_tables_name_what_the_code_starts_and_locks(heading: str, found: Callable[[], set[tuple[str, str]]]):
-    assert rows(heading) == found()
+def test_the_lists_name_what_the_code_starts_and_locks(heading: str, found: Callable[[], set[tuple[str, str]]]):
+    assert entries(heading) == found()
 
 
-def test_the_table_of_awaits_names_each_coroutine_that_changes_what_outlives_it():
-    named = rows("State that an await divides")
+def test_the_list_of_awaits_names_each_coroutine_that_changes_what_outlives_it():
+    named = entries("State that an await divides")
     assert divided_changes() - named == set()
     assert named - async_functions() == set()

@@ -1,4 +1,4 @@
-"""Each row of docs/adr/0066 names a test that tries it, and each of these tests is there."""
+"""Each entry of docs/adr/0066 names a test that tries it, and each of these tests is there."""
 
 import re
 
@@ -9,8 +9,8 @@ from tests.docs.documents import ROOT
 pytestmark = pytest.mark.one_store("the examples see messages, not the store")
 
 [RECORD] = (ROOT / "docs" / "adr").glob("0066-*.md")
-ROWS = [line for line in RECORD.read_text().splitlines() if line.startswith("| ") and not line.startswith("| does |")]
-THREATS = [line for line in ROWS if not line.startswith("| happens |")]
+ENTRY = re.compile(r"^- \*\*(.+?):\*\*\s(.+?)\s\((`test_.+?`)\)\.$", re.MULTILINE | re.DOTALL)
+THREATS = ENTRY.findall(RECORD.read_text())
 DEFINED = {
     name
     for file in (ROOT / "tests").rglob("test_*.py")
@@ -18,10 +18,12 @@ DEFINED = {
 }
 
 
-@pytest.mark.parametrize("row", THREATS, ids=lambda row: row.split("|")[1].strip())
-def test_a_threat_names_tests_that_are_there(row: str):
-    _, _, stopped_by, tests, _ = row.split("|")
-    named = re.findall(r"`(test_\w+)`", tests)
-    assert stopped_by.strip()
-    assert named
-    assert set(named) <= DEFINED
+def test_every_entry_is_a_threat_with_its_tests():
+    assert len(THREATS) == RECORD.read_text().count("\n- ") > 40
+
+
+@pytest.mark.parametrize(("threat", "stopped_by", "tests"), THREATS, ids=[threat for threat, _, _ in THREATS])
+def test_a_threat_names_tests_that_are_there(threat: str, stopped_by: str, tests: str):
+    assert threat
+    assert stopped_by
+    assert set(re.findall(r"`(\w+)`", tests)) <= DEFINED
