@@ -10,7 +10,7 @@ ChannelOptions = Sequence[tuple[str, int | str]]
 _SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
 
 _DEFAULTS: dict[str, int | str] = {
-    # A FULL job may be larger than gRPC's 4 MiB; the service limits its responses.
+    # The service bounds its responses.
     "grpc.max_receive_message_length": -1,
     # By default gRPC waits up to two minutes before it reconnects to a restarted server.
     "grpc.initial_reconnect_backoff_ms": 200,

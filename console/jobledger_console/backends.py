@@ -89,7 +89,7 @@ class Backends:
         settings = self._settings
         # An empty key keeps the client from reading one in the environment.
         return AsyncJobClient(
-            settings.server, api_key=api_key, credentials=settings.credentials, timeout=settings.timeout
+            settings.target, api_key=api_key, credentials=settings.credentials, timeout=settings.timeout
         )
 
     async def _check(self, client: AsyncJobClient, *, has_key: bool) -> Access:

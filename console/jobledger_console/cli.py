@@ -47,7 +47,7 @@ Duration = Annotated[
 @cli.command()
 def serve(
     *,
-    server: Annotated[
+    target: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="The Jobledger server.", envvar="JOBLEDGER_TARGET")
     ] = "127.0.0.1:7070",
     listen: Annotated[
@@ -83,11 +83,11 @@ def serve(
 
     People sign in with an API key, which stays in the memory of this process; a server without keys needs none.
 
-    Example: jobledger-console --server 127.0.0.1:7070 --listen 127.0.0.1:8080
+    Example: jobledger-console --target 127.0.0.1:7070 --listen 127.0.0.1:8080
     """
     host, port = _address("--listen", listen)
     settings = Settings(
-        server=server,
+        target=target,
         host=host,
         port=port,
         read_only=read_only,
@@ -97,7 +97,7 @@ def serve(
         timeout=timeout,
         session_timeout=session_timeout,
     )
-    _address("--server", server)
+    _address("--target", target)
     return _serve(settings)
 
 

@@ -99,7 +99,7 @@ def _show_account(page: Page) -> None:
     with element("div", classes="account"):
         if page.settings.read_only:
             element("span", "read-only", classes="tag", title="The console was started with --read-only.")
-        element("span", page.settings.server, classes="quiet server", title="The server")
+        element("span", page.settings.target, classes="quiet server", title="The server")
         toggle = element(
             "button", "◐", classes="plain", type="button", title="Dark or light", aria_label="Dark or light"
         )

@@ -16,7 +16,7 @@ class Settings:
     addresses, such as "https://jobs.example.org", under which browsers reach it through a proxy.
     """
 
-    server: str = "127.0.0.1:7070"
+    target: str = "127.0.0.1:7070"
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     read_only: bool = False

@@ -115,7 +115,7 @@ ADMIN also health, limits and quotas.</p>"""
         return self._page("Not connected", body, 503, f'<meta http-equiv="refresh" content="{_RETRY_SECONDS}">')
 
     def _page(self, title: str, body: str, status: int, head: str = "") -> Response:
-        root, server = escape(self._settings.root_path), escape(self._settings.server)
+        root, server = escape(self._settings.root_path), escape(self._settings.target)
         page = f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title} · Jobledger</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
 {head}<link rel="stylesheet" href="{root}/static/console.css"></head><body class="plain"><main class="sign-in">

@@ -59,7 +59,7 @@ def main() -> None:
         create_large(client)
         for kind in KINDS * 2:
             create_one(client, chance, kind)
-        console = [str(BIN / "jobledger-console"), "--server", target, "--listen", listen]
+        console = [str(BIN / "jobledger-console"), "--target", target, "--listen", listen]
         address = stack.enter_context(processes.announcing(console))
         say(f"\nThe console is at {address}\nThe server is at {target}\nCtrl-C ends all of it.")
         try:

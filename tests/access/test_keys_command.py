@@ -53,9 +53,9 @@ def test_beside_a_running_server_the_server_is_asked(keyed: Keyed, store: str):
     server, owner = keyed.replicas[0], fresh_kind()[-40:]
     if store == "sqlite":
         result = run("--database", server.database, "list", status=78).stderr
-        assert "--server" in result
+        assert "--target" in result
         assert "Traceback" not in result
-    place = ("--server", server.target)
+    place = ("--target", server.target)
     token = run(*place, "create", "one", "--role", "caller", "--owner", owner, JOBLEDGER_API_KEY=keyed.token).stdout
     assert run(*place, "--api-key", keyed.token, "list", "--owner", owner).stdout.count("one") == 1
     assert "role ADMIN" in run(*place, "list", status=77, JOBLEDGER_API_KEY=token.strip()).stderr
@@ -71,7 +71,7 @@ def test_beside_a_running_server_the_server_is_asked(keyed: Keyed, store: str):
         (("create", "x", "--role", "admin", "--expires-in", "soon"), 2, "soon"),
         (("list",), 78, "x.db does not exist"),
         (("revoke", "0" * 12), 78, "x.db does not exist"),
-        (("--server", "127.0.0.1:1", "list"), 69, "the server is unreachable"),
+        (("--target", "127.0.0.1:1", "list"), 69, "the server is unreachable"),
         (("--database", "mysql://x/y", "list"), 78, "mysql"),
     ],
 )

@@ -162,7 +162,7 @@ def test_with_mtls_a_client_needs_a_certificate_of_the_authority_and_a_key(
     monkeypatch.setenv("JOBLEDGER_API_KEY", rotated.token)
     assert command(server, "list", *flags) == 0
     assert command(server, "list", "--ca-file", pki.ca_file, timeout=5) in {69, 75}
-    listed = CliRunner().invoke(cli, ["keys", "--server", localhost(server), *flags, "--api-key", token, "list"])
+    listed = CliRunner().invoke(cli, ["keys", "--target", localhost(server), *flags, "--api-key", token, "list"])
     assert (listed.exit_code, "sdk" in listed.stdout) == (0, True)
 
 

@@ -177,7 +177,10 @@ async def test_the_longest_wait_is_reported_to_the_microsecond(clock: Clock):
     assert await wait() == 19_500_000  # by 3/minute
     clock.now += 1
     assert await wait() == 19_500_000  # rounded up: a call that comes then is let in
-    clock.now += 19_500_000_000 - 1
+    clock.now += 19_500_000_000 - 2
+    with pytest.raises(RateLimited, match=r"retry in 0\.01 s"):
+        await rates.acquire(caller, Kind.READ)
+    clock.now += 1
     await rates.acquire(caller, Kind.READ)
     await rates.acquire(caller, Kind.WRITE)
     assert await wait(Kind.WRITE) == 86_400_000_000

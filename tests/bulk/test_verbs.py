@@ -8,6 +8,7 @@ import pytest
 from jobledger.v1.bulk_pb2 import CancelJobsRequest, DeleteJobsRequest, RetryJobsRequest, UpdateJobsRequest
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import ChunksSummary, Job, Progress
+from jobledger.v1.job_service_pb2 import UpdateJobRequest
 
 from tests.bulk.runs import changes, create_many, ended, report
 from tests.support.api import Api
@@ -103,10 +104,15 @@ async def test_an_update_changes_what_its_mask_names_and_a_job_that_refuses_it_i
     with invalid('labels["not named"]'):
         await api.jobs.UpdateJobs(changed)
     del changed.labels["not named"]
+    reserved = UpdateJobsRequest(job_ids=[plain], update_mask={"paths": ["labels.jobledger.method"]})
+    with invalid("update_mask"):
+        await api.jobs.UpdateJobs(reserved)
     run = await ended(api, (await api.jobs.UpdateJobs(changed)).job.job_id)
     reported = report(run)
     assert (reported["applied"], reported["unchanged"], reported["refused"]) == (2, 0, 1)
     assert [(one["job_id"], one["reason"]) for one in reported["refusals"]] == [(full, "INVALID_FIELD")]
+    update = UpdateJobRequest(job_id=run.job_id, update_mask={"paths": ["labels"]}, labels={"mine": "1"})
+    assert dict((await api.jobs.UpdateJob(update)).job.labels) == {"jobledger.method": "UpdateJobs", "mine": "1"}
     jobs = [await api.get(one) for one in (plain, running, full)]
     assert [dict(one.labels) for one in jobs[:2]] == [{"Team.A": "new", "kept": "1"}, {"Team.A": "new"}]
     assert len(jobs[2].labels) == 64

@@ -18,7 +18,7 @@ class Console:
     """The process; `address` is that of its first page, without the slash at its end."""
 
     def __init__(self, target: str, log: Path, *options: str) -> None:
-        self._command = [str(COMMAND), "--server", target, "--listen", "127.0.0.1:0", *options]
+        self._command = [str(COMMAND), "--target", target, "--listen", "127.0.0.1:0", *options]
         self._log = log
         self.address = ""
         self._process: subprocess.Popen[str] | None = None

@@ -33,7 +33,7 @@ def test_help_and_version() -> None:
     ("words", "said"),
     [
         (("--listen", "8080"), "--listen: must be HOST:PORT, such as 127.0.0.1:8080; got '8080'"),
-        (("--server", "nowhere"), "--server: must be HOST:PORT"),
+        (("--target", "nowhere"), "--target: must be HOST:PORT"),
         (("--session-timeout", "soon"), "must be a duration such as 30s, 5m, 2h or 7d; got 'soon'"),
         (("--session-timeout", "0"), "must be above 0"),
         (("--root-path", "jobs"), "--root-path: must be a path such as /jobledger"),

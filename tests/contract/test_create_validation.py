@@ -93,7 +93,16 @@ async def test_a_broken_rule_is_named_and_nothing_is_written(
 
 
 @pytest.mark.parametrize(
-    "labels", [{"": "x"}, {"a space": "x"}, {"n" * 64: "x"}, {"ünicode": "x"}, {"name": "v" * 256}, {"name\n": "x"}]
+    "labels",
+    [
+        {"": "x"},
+        {"a space": "x"},
+        {"n" * 64: "x"},
+        {"ünicode": "x"},
+        {"name": "v" * 256},
+        {"name\n": "x"},
+        {"jobledger.x": "y"},
+    ],
 )
 async def test_a_label_that_breaks_a_rule_is_refused_under_labels(api: Api, kind: str, labels: dict[str, str]):
     [name] = labels

@@ -59,6 +59,10 @@ async def test_single_labels_are_set_and_removed_and_others_stay(api: Api, kind:
     with invalid('labels["not named"]'):
         await update(api, job.job_id, *paths, labels=given)
     del given["not named"]
+    with invalid("update_mask"):
+        await update(api, job.job_id, "labels.jobledger.method")
+    with invalid('labels["jobledger.method"]'):
+        await update(api, job.job_id, "labels", labels={"jobledger.method": "x"})
     changed = await update(api, job.job_id, *paths, "priority", labels=given, priority=9, reason="moved")
     assert dict(changed.labels) == {"kept": "1", "changed": "5", "kept.too": "4", odd: "6"}
     assert (await api.get(job.job_id)).labels == changed.labels

@@ -191,7 +191,7 @@ def test_the_console_reaches_the_server_and_takes_its_command_line(monkeypatch: 
     assert allowed["from"][0]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
     assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
     chosen = console_settings(monkeypatch, console["args"])
-    assert chosen.server in {f"{one['metadata']['name']}:7070" for one in all_named("Service")}
+    assert chosen.target in {f"{one['metadata']['name']}:7070" for one in all_named("Service")}
     assert chosen.port == console["ports"][0]["containerPort"]
 
 

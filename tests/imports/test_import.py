@@ -127,6 +127,7 @@ BROKEN_JOBS = {
     "job.job_id": {"job_id": ""},
     "job.request_id": {"job": {"request_id": "r"}},
     "job.limited_labels": {"job": {"labels": {"a": "b"}, "limited_labels": ["a"]}},
+    'labels["jobledger.method"]': {"job": {"labels": {"jobledger.method": "x"}}},
     "job.validate_only": {"job": {"validate_only": True}},
     "job.unique_key": {"job": {"unique_key": "k"}},
     "job.on_conflict": {"job": {"on_conflict": 1}},

@@ -19,7 +19,8 @@ from tests.test_server import refused_to_start
 
 pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
 
-UNMIGRATED = "jobledger-server: the database's schema is of an earlier version: run `jobledger-server migrate` first"
+EMPTY = "jobledger-server: the database is empty of Jobledger's tables: run `jobledger-server migrate` first"
+EARLIER = "jobledger-server: the database has the schema of an earlier version: run `jobledger-server migrate` first"
 LATER = "jobledger-server: the database's schema, 9999, is of a later version: upgrade this server"
 
 
@@ -47,12 +48,20 @@ def serve(database: str, directory: Path) -> str:
 
 
 def test_a_database_is_refused_until_it_is_migrated(empty: str, tmp_path: Path):
-    assert serve(empty, tmp_path) == UNMIGRATED
-    assert migrate(empty, "--check") == (1, "", UNMIGRATED)
+    assert serve(empty, tmp_path) == EMPTY
+    assert migrate(empty, "--check") == (1, "", EMPTY)
     assert migrate(empty) == (0, "the schema was upgraded to this version", "")
     assert migrate(empty, "--check") == (0, "the schema is up to date", "")
     assert migrate(empty) == (0, "the schema is up to date", "")
     assert Server(empty, tmp_path, SETTINGS).start().stop() == 0
+
+
+def test_a_schema_of_an_earlier_version_is_named_as_such(empty: str, tmp_path: Path):
+    migrate(empty)
+    with connect_to_database(empty) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    assert serve(empty, tmp_path) == EARLIER
+    assert migrate(empty, "--check") == (1, "", EARLIER)
 
 
 def test_a_schema_of_a_later_version_is_refused_and_left_alone(empty: str, tmp_path: Path):

@@ -150,7 +150,7 @@ class JobView:
     def _show_commands(self) -> None:
         settings, access = self._page.settings, self._page.access
         lines = job_commands(
-            settings.server, self._job_id, self._owner, has_key=access.has_key, is_tls=settings.credentials is not None
+            settings.target, self._job_id, self._owner, has_key=access.has_key, is_tls=settings.credentials is not None
         )
         with ui.element("section").classes("card"):
             show_heading("The same without a browser")

@@ -271,8 +271,8 @@ class CreateJobRequest(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """labels are names and values, at most 64. A name has 1 to 63 characters of A-Z a-z 0-9 . _ / -, a value at most
-        255 characters.
+        """labels are names and values, at most 64. A name has 1 to 63 characters of A-Z a-z 0-9 . _ / -, and does not begin
+        with "jobledger.", as labels of the service's own jobs do; a value has at most 255 characters.
         """
 
     @_builtins.property
@@ -1717,7 +1717,8 @@ class UpdateJobRequest(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """labels replace all labels of the job when the mask names labels; empty removes them. When the mask names
         labels.NAME, this label gets its value, or is removed when it is absent here, and other labels are unchanged. A
-        job has at most 64 labels.
+        job has at most 64 labels. Names that begin with "jobledger." are reserved: one of the service's own jobs keeps its
+        labels of that form.
         """
 
     @_builtins.property

@@ -74,7 +74,7 @@ class _KeyDatabase(grpc.UnaryUnaryClientInterceptor):
         try:
             return open_database(self.database)
         except DatabaseInUseError as error:
-            hint = "use that server: --server HOST:PORT with an admin's key in --api-key"
+            hint = "use that server: --target HOST:PORT with an admin's key in --api-key"
             raise DatabaseInUseError(f"{error}: {hint}") from None
 
 

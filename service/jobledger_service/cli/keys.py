@@ -33,7 +33,7 @@ from .key_database import client_of_database
 cli = typer.Typer(rich_markup_mode=None)
 keys = typer.Typer(
     name="keys",
-    help="Create, list, revoke and rotate API keys, in a database or, with --server, through a running server.\n\n"
+    help="Create, list, revoke and rotate API keys, in a database or, with --target, through a running server.\n\n"
     "Only the server that has an SQLite database open can change it.",
     no_args_is_help=True,
 )
@@ -49,9 +49,9 @@ def _duration(word: str) -> timedelta | None:
 
 Database = Annotated[
     str,
-    typer.Option(envvar="JOBLEDGER_DATABASE", help="The database to use without --server.", rich_help_panel=PANEL),
+    typer.Option(envvar="JOBLEDGER_DATABASE", help="The database to use without --target.", rich_help_panel=PANEL),
 ]
-Server = Annotated[str, typer.Option(metavar="HOST:PORT", help="A running server to use.", rich_help_panel=PANEL)]
+Target = Annotated[str, typer.Option(metavar="HOST:PORT", help="A running server to use.", rich_help_panel=PANEL)]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="The output format.")]
 KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="The key's id, as `list` shows it.")]
 Expires = Annotated[
@@ -64,7 +64,7 @@ Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason, for the l
 def _connect(
     context: typer.Context,
     database: Database = str(SETTINGS["database"].default),
-    server: Server = "",
+    target: Target = "",
     api_key: ApiKey = None,
     *,
     tls: Tls = None,
@@ -73,8 +73,8 @@ def _connect(
     key_file: KeyFile = None,
 ) -> None:
     refuse_unknown_names()
-    if server:
-        context.obj = open_client(server, api_key, credentials_of(ca_file, cert_file, key_file, tls=tls))
+    if target:
+        context.obj = open_client(target, api_key, credentials_of(ca_file, cert_file, key_file, tls=tls))
     else:
         context.obj = client_of_database(database)
 

@@ -120,6 +120,9 @@ def make_status(reason: str, message: str, metadata: dict[str, str], details: li
         packed.Pack(detail)
         status.details.append(packed)
     made: Any = rpc_status.to_status(status)  # a named tuple
-    delays = [one.retry_delay.ToMilliseconds() for one in details if isinstance(one, error_details_pb2.RetryInfo)]
+    # Rounded up: 0 ms would be a retry at once.
+    delays = [
+        -(-one.retry_delay.ToMicroseconds() // 1_000) for one in details if isinstance(one, error_details_pb2.RetryInfo)
+    ]
     pushback = tuple((PUSHBACK, str(delay)) for delay in delays)
     return made._replace(trailing_metadata=made.trailing_metadata + pushback)  # type: ignore[no-any-return]

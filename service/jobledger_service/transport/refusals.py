@@ -95,7 +95,8 @@ class RateLimited(CallLimitReached):
     """Too many calls of one kind with one key."""
 
     def __init__(self, key_id: str, kind: str, rate: str, wait: int) -> None:
-        message = f"rate limit of {rate} {kind} calls for one key exceeded: retry in {wait / MICROS_PER_SECOND:.2f} s"
+        hundredths = -(-wait * 100 // MICROS_PER_SECOND)  # rounded up: a retry in 0.00 s would be refused
+        message = f"rate limit of {rate} {kind} calls for one key exceeded: retry in {hundredths / 100:.2f} s"
         super().__init__(message, f"key:{key_id}", wait, kind=kind, limit=rate)
 
 

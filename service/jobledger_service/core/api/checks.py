@@ -211,10 +211,10 @@ class Checks:
         if (size := len(value.encode())) > MAX_UNIQUE_KEY_BYTES >= len(value):
             self.fault(field, f"must have at most {MAX_UNIQUE_KEY_BYTES} bytes; got {size}")
 
-    def not_reserved(self, field: str, value: str) -> None:
-        """Check that a kind is not the service's own."""
+    def not_reserved(self, field: str, value: str, names: str = "kinds") -> None:
+        """Check that a kind, or the name of another thing, is not the service's own."""
         if is_reserved(value):
-            self.fault(field, f"value {shown(value)} must not begin with {RESERVED!r}, as the service's own kinds do")
+            self.fault(field, f"value {shown(value)} must not begin with {RESERVED!r}, as the service's own {names} do")
 
     def time_of_job(self, field: str, value: Timestamp) -> Micros:
         """Return a time of a job's own, in microseconds, which must not be before 1970."""

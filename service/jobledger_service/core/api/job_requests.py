@@ -123,11 +123,19 @@ def new_job(
         sizes=sizes,
         display_name=request.display_name,
         priority=read_priority(checks, request),
-        labels=labels(checks, "labels", request.labels),
+        labels=_own_labels(checks, request),
         schedule_time=schedule,
         expire_time=expire,
     )
     return new, inputs
+
+
+def _own_labels(checks: Checks, request: Any) -> dict[str, str]:  # noqa: ANN401  of a new job, or of a change
+    """Return the labels that a caller gives a job, of which none is the service's own."""
+    checked = labels(checks, "labels", request.labels)
+    for name in checked:
+        checks.not_reserved(f'labels["{name}"]', name, "labels")
+    return checked
 
 
 def _times(checks: Checks, request: Any) -> tuple[Micros | None, Micros | None]:  # noqa: ANN401  of a new job, or of a change
@@ -259,6 +267,7 @@ def job_update(checks: Checks, request: Any) -> JobUpdate:  # noqa: ANN401  of o
     for name in sorted(named):
         if not LABEL.fullmatch(name):
             checks.fault("update_mask", f"value {shown(_LABEL_PATH + name)} must be labels.NAME with {LABEL_FORM}")
+        checks.not_reserved("update_mask", name, "labels")
     if named and "labels" in fields:
         checks.fault("update_mask", "must not name both labels and labels.NAME")
     if "priority" in fields and not request.HasField("priority"):
@@ -266,7 +275,7 @@ def job_update(checks: Checks, request: Any) -> JobUpdate:  # noqa: ANN401  of o
     checks.at_most("display_name", request.display_name, 1_024)
     checks.reason(request.reason)
     schedule, expire = _times(checks, request)
-    new_labels = labels(checks, "labels", request.labels)
+    new_labels = _own_labels(checks, request)
     return JobUpdate(
         fields=fields,
         priority=read_priority(checks, request),

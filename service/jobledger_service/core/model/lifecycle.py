@@ -26,6 +26,7 @@ from .refusals.errors import (
     JobStarted,
     NothingToRetry,
 )
+from .service_kinds import is_reserved
 from .states import RETRYABLE, UNFINISHED, WAITING, ChunkState, JobState
 from .sweep import NO_TOTALS, JobChunks, Sweep, Totals
 
@@ -294,8 +295,14 @@ class JobUpdate(MsgStruct, frozen=True):
     label_changes: Mapping[str, str | None] = {}
 
     def labels_of(self, job: Job) -> dict[str, str]:
-        """Return the labels of a job with the label changes; raises InvalidField for too many."""
-        merged = {**job.labels, **self.label_changes}
+        """Return the labels of a job with the changes; a job of the service's own keeps the service's.
+
+        Raises InvalidField for too many.
+        """
+        merged: dict[str, str | None] = {**job.labels, **self.label_changes}
+        if "labels" in self.fields:
+            kept = filter(is_reserved, job.labels if is_reserved(job.spec.kind) else ())
+            merged = {**{name: job.labels[name] for name in kept}, **self.labels}
         labels = {name: value for name, value in merged.items() if value is not None}
         if len(labels) > MAX_LABELS:
             raise InvalidField(
@@ -312,7 +319,7 @@ class JobUpdate(MsgStruct, frozen=True):
 def update(job: Job, new: JobUpdate, actor: str, now: Micros, reason: str = "") -> Step | None:
     """Return the job with its new fields; None when nothing differs. The change lists the fields, then the reason."""
     values = {name: getattr(new, name) for name in new.fields}
-    if new.label_changes:
+    if new.label_changes or "labels" in new.fields:
         values["labels"] = new.labels_of(job)
     if all(getattr(job, name) == value for name, value in values.items()):
         return None

@@ -3,7 +3,7 @@
 from typing import Final
 
 RESERVED: Final = "jobledger."
-"""The prefix of the service's own kinds."""
+"""The prefix of the service's own kinds, and of labels that only its own jobs have."""
 
 BULK: Final = "jobledger.bulk"
 """A bulk run: one verb over many jobs."""
@@ -19,6 +19,6 @@ ALL_OWNERS: Final = ""
 """Stands for all owners together in counts; no owner is empty."""
 
 
-def is_reserved(kind: str) -> bool:
-    """Whether a kind is the service's own."""
-    return kind.startswith(RESERVED)
+def is_reserved(name: str) -> bool:
+    """Whether a kind, or the name of a label, is the service's own."""
+    return name.startswith(RESERVED)

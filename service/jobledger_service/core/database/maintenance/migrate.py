@@ -52,7 +52,9 @@ def check(database: Database) -> bool:
     """Return False, as nothing is to be done; raises SchemaError unless the schema matches this version."""
     with database.change_schema() as connection:
         if not _is_current(connection, [VERSIONS]):
-            raise SchemaError("the database's schema is of an earlier version: run `jobledger-server migrate` first")
+            is_empty = not inspect(connection).has_table(schema_version.name)
+            state = "is empty of Jobledger's tables" if is_empty else "has the schema of an earlier version"
+            raise SchemaError(f"the database {state}: run `jobledger-server migrate` first")
     return False
 
 
