@@ -16,9 +16,9 @@ from tests.support.bounds import BOUND
 pytestmark = pytest.mark.one_store("the documents see messages, not the store")
 
 ROOT = Path(__file__).parents[2]
-ROW = re.compile(r"^\| (3[a-e]\.\d+) \| (.+) \| (.+) \|$", re.MULTILINE)
-ROWS = ROW.findall((ROOT / "docs" / "guarantees.md").read_text())
-NUMBERS = [number for number, _, _ in ROWS]
+ENTRY = re.compile(r"^- (3[a-e]\.\d+) (.+?)\s+\((`test_\w+`(?:,\s+`test_\w+`)*)\)$", re.MULTILINE | re.DOTALL)
+ENTRIES = ENTRY.findall((ROOT / "docs" / "guarantees.md").read_text())
+NUMBERS = [number for number, _, _ in ENTRIES]
 
 
 def marks(folder: str = "tests") -> Iterator[tuple[str, str]]:
@@ -47,6 +47,7 @@ def tests_of() -> dict[str, set[str]]:
 
 
 def test_guarantees_are_numbered_in_order():
+    assert len(ENTRIES) == (ROOT / "docs" / "guarantees.md").read_text().count("\n- ")
     chapters = dict.fromkeys(number.partition(".")[0] for number in NUMBERS)
     counts = {chapter: sum(number.startswith(f"{chapter}.") for number in NUMBERS) for chapter in chapters}
     assert list(chapters) == ["3a", "3b", "3c", "3d", "3e"]
@@ -66,7 +67,7 @@ def test_what_the_harness_checks_is_numbered_as_here():
     assert len(numbered) > 10
 
 
-@pytest.mark.parametrize(("number", "sentence", "named"), ROWS, ids=NUMBERS)
+@pytest.mark.parametrize(("number", "sentence", "named"), ENTRIES, ids=NUMBERS)
 def test_a_guarantee_names_one_or_two_of_its_tests(
     number: str, sentence: str, named: str, tests_of: dict[str, set[str]]
 ):
@@ -77,7 +78,7 @@ def test_a_guarantee_names_one_or_two_of_its_tests(
 
 
 def test_each_test_of_the_watch_is_named(tests_of: dict[str, set[str]]):
-    numbered = re.findall(r"`(test_\d\d_\w+)`", " ".join(named for _, _, named in ROWS))
+    numbered = re.findall(r"`(test_\d\d_\w+)`", " ".join(named for _, _, named in ENTRIES))
     all_tests = chain.from_iterable(tests_of.values())
     assert numbered == sorted(name for name in all_tests if re.match(r"test_\d\d_", name))
     assert len(numbered) == 10

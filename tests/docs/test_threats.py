@@ -9,7 +9,7 @@ from tests.docs.documents import ROOT
 pytestmark = pytest.mark.one_store("the examples see messages, not the store")
 
 [RECORD] = (ROOT / "docs" / "adr").glob("0066-*.md")
-ENTRY = re.compile(r"^- \*\*(.+?):\*\*\s(.+?)\s\((`test_.+?`)\)\.$", re.MULTILINE | re.DOTALL)
+ENTRY = re.compile(r"^- \*\*(.+?):\*\*\s+(.+?)\s+\((`test_.+?`)\)\.$", re.MULTILINE | re.DOTALL)
 THREATS = ENTRY.findall(RECORD.read_text())
 DEFINED = {
     name
