@@ -15,7 +15,7 @@ class JobChanges:
 
     `labels` replace all labels; `set_labels` and `remove_labels` change these and keep the others. An empty
     `display_name` removes it; `keep_forever` removes the expiry. A `schedule_time`, a time or a timedelta from now, can
-    change until a chunk is claimed; `start_now` removes it.
+    change until a chunk is claimed; `start_now` removes it, and the job may begin at once.
     """
 
     priority: int | None = None

@@ -6,6 +6,7 @@ from uuid import uuid4
 import grpc
 import pytest
 from jobledger.v1.bulk_pb2 import CancelJobsRequest, DeleteJobsRequest, RetryJobsRequest, UpdateJobsRequest
+from jobledger.v1.chunk_pb2 import HOLD_REASON_LIMIT
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import ChunksSummary, Job, Progress
 from jobledger.v1.job_service_pb2 import UpdateJobRequest
@@ -13,6 +14,7 @@ from jobledger.v1.job_service_pb2 import UpdateJobRequest
 from tests.bulk.runs import changes, create_many, ended, report
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
+from tests.support.limits import each_scope, set_limit
 from tests.support.states import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
@@ -135,6 +137,19 @@ async def test_a_new_time_to_begin_is_for_jobs_that_wait(api: Api, kind: str):
     )
     assert (await api.get(waiting)).schedule_time.ToDatetime(UTC) == LATER
     assert await api.claim(kind) == []
+
+
+async def test_jobs_whose_time_is_removed_take_the_slots_of_their_new_labels(api: Api, kind: str):
+    await set_limit(api, each_scope(kind), 1)
+    fields = {"schedule_time": LATER, "limited_labels": [kind]}
+    jobs = [(await api.create(kind, labels={kind: user}, **fields)).job_id for user in ("ann", "bob")]
+    asked = UpdateJobsRequest(
+        job_ids=jobs, update_mask={"paths": ["schedule_time", f"labels.{kind}"]}, labels={kind: "eve"}
+    )
+    assert report(await ended(api, (await api.jobs.UpdateJobs(asked)).job.job_id))["applied"] == 2
+    shown = [await api.get(job_id) for job_id in jobs]
+    assert [[hold.reason for hold in job.holds] for job in shown] == [[], [HOLD_REASON_LIMIT]]
+    assert [one.job_id for one in await api.claim(kind, 9)] == jobs[:1]
 
 
 async def test_the_reason_of_a_deletion_is_in_the_trail(api: Api, kind: str):

@@ -16,8 +16,9 @@ def test_a_schedule_is_a_time_or_a_timedelta_and_can_be_removed(sync_client: Job
     assert sync_client.update_job(job.job_id, schedule_time=time).schedule_time.ToDatetime(UTC) == time
     with pytest.raises(ValueError, match="exclude each other"):
         sync_client.update_job(job.job_id, schedule_time=time, start_now=True)
-    assert not sync_client.update_job(job.job_id, start_now=True).HasField("schedule_time")
-    sync_client.leases.claim_chunks([kind], worker="w", wait=timedelta(seconds=30))
+    started = sync_client.update_job(job.job_id, start_now=True)
+    assert (list(started.holds), started.HasField("schedule_time")) == ([], False)
+    assert sync_client.leases.claim_chunks([kind], worker="w")
     with pytest.raises(JobStartedError):
         sync_client.update_job(job.job_id, schedule_time=time)
 

@@ -8,7 +8,12 @@ import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from jobledger.v1.chunk_pb2 import HOLD_REASON_LIMIT, HOLD_REASON_SCHEDULE
-from jobledger.v1.event_pb2 import CHANGE_TYPE_SCHEDULE_REACHED
+from jobledger.v1.event_pb2 import (
+    CHANGE_TYPE_CLAIMED,
+    CHANGE_TYPE_CREATED,
+    CHANGE_TYPE_SCHEDULE_REACHED,
+    CHANGE_TYPE_UPDATED,
+)
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import BatchCreateJobsRequest, CreateJobRequest, UpdateJobRequest
 from jobledger.v1.limit_service_pb2 import Limit
@@ -16,7 +21,7 @@ from jobledger.v1.stats_pb2 import HeldChunks
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
-from tests.support.limits import kind_scope, limit, set_limit
+from tests.support.limits import each_scope, kind_scope, label_scope, limit, set_limit
 from tests.support.server import Server
 from tests.support.states import CANCELLED, QUEUED, RUNNING
 
@@ -83,10 +88,39 @@ async def test_the_time_changes_until_a_chunk_is_claimed(api: Api, kind: str):
     moved = await reschedule(api, job.job_id, time)
     assert (moved.schedule_time.ToDatetime(UTC), moved.holds[0].end_time.ToDatetime(UTC)) == (time, time)
     assert not (await reschedule(api, job.job_id, None)).HasField("schedule_time")
-    [claimed] = await api.claim(kind, wait=LONG)
+    [claimed] = await api.claim(kind)
     assert claimed.job_id == job.job_id
     with refused(grpc.StatusCode.FAILED_PRECONDITION, "JOB_STARTED"):
         await reschedule(api, job.job_id, time)
+
+
+@pytest.mark.parametrize("time", [None, datetime(2001, 1, 1, tzinfo=UTC)])
+async def test_a_job_whose_time_is_removed_or_past_begins_in_that_commit(
+    api: Api, kind: str, connect: Callable[[Server], Api], replicas: list[Server], time: datetime | None
+):
+    job, other = await scheduled(api, kind), await scheduled(api, kind)
+    waiting = asyncio.create_task(connect(replicas[-1]).claim(kind, wait=LONG))
+    changed = await reschedule(api, job.job_id, time)
+    assert (list(changed.holds), changed.HasField("schedule_time")) == ([], time is not None)
+    [claimed] = await waiting
+    assert (claimed.job_id, await api.claim(kind, 9)) == (job.job_id, [])
+    assert [hold.reason for hold in (await api.get(other.job_id)).holds] == [HOLD_REASON_SCHEDULE]
+    events = (await api.list_events(job.job_id)).events
+    assert [change.type for event in events for change in event.changes] == [
+        CHANGE_TYPE_CREATED,
+        CHANGE_TYPE_UPDATED,
+        CHANGE_TYPE_CLAIMED,
+    ]
+
+
+async def test_a_job_that_begins_with_another_label_takes_the_slot_of_its_new_value(api: Api, kind: str):
+    await set_limit(api, each_scope(kind), 1)
+    labels = {"labels": {kind: "ann"}, "limited_labels": [kind]}
+    job, running = await scheduled(api, kind, **labels), await api.create(kind, **labels)
+    mask = {"paths": ["schedule_time", f"labels.{kind}"]}
+    assert not (await api.update(job.job_id, update_mask=mask, labels={kind: "bob"})).holds
+    assert (await limit(api, label_scope(kind, "bob"))).running == 1
+    assert {one.job_id for one in await api.claim(kind, 9)} == {job.job_id, running.job_id}
 
 
 async def test_a_job_that_is_put_off_gives_its_slot_to_another(api: Api, kind: str):
@@ -108,8 +142,9 @@ async def test_a_scheduled_job_takes_no_slot_before_its_time_and_queues_for_it_t
     assert not other.holds
     async with api.watch_job(job.job_id) as watch:
         await reschedule(api, job.job_id, None)
-        messages = await watch.through(lambda one: [hold.reason for hold in one.job.holds] == [HOLD_REASON_LIMIT])
-    assert messages[-1].job.holds[0].scope == kind_scope(kind)
+        _, changed = await watch.changes(2)
+    [hold] = changed.job.holds
+    assert (hold.reason, hold.scope) == (HOLD_REASON_LIMIT, kind_scope(kind))
     await api.cancel(other.job_id)
     [claimed] = await api.claim(kind, wait=LONG)
     assert claimed.job_id == job.job_id
@@ -120,7 +155,24 @@ async def test_a_retry_begins_at_once(api: Api, kind: str):
     cancelled = (await api.cancel(job.job_id)).job
     assert (cancelled.state, list(cancelled.holds)) == (CANCELLED, [])
     retried = await api.retry(job.job_id)
-    assert list(retried.holds) == []
+    assert (list(retried.holds), retried.HasField("schedule_time")) == ([], False)
+    assert len(await api.claim(kind)) == 1
+
+
+async def test_a_retry_keeps_a_time_that_has_come(api: Api, kind: str):
+    time = datetime(2001, 1, 1, tzinfo=UTC)
+    job = await scheduled(api, kind, time)
+    await api.cancel(job.job_id)
+    assert (await api.retry(job.job_id)).schedule_time.ToDatetime(UTC) == time
+
+
+async def test_a_retried_job_gets_no_other_time(api: Api, kind: str):
+    job = await api.create(kind, item_count=2, chunk_size=1)
+    await api.complete(*await api.claim(kind))
+    await api.cancel(job.job_id)
+    assert (await api.retry(job.job_id)).state == QUEUED
+    with refused(grpc.StatusCode.FAILED_PRECONDITION, "JOB_STARTED"):
+        await reschedule(api, job.job_id, later())
     assert len(await api.claim(kind)) == 1
 
 

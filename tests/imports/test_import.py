@@ -144,6 +144,7 @@ BROKEN_JOBS = {
     "output: must have at most": {"output": {"a": "x" * 65_536}},
     "chunks[0].output": {"state": FAILED, "chunks": [ImportedChunk(index=0, state=BROKEN, output={"a": 1})]},
     "retry_count": {"retry_count": -1},
+    "job.schedule_time": {"job": {"schedule_time": datetime.now(UTC) + timedelta(days=1)}},
     "chunks: must include one still to be done": {
         "state": QUEUED,
         "retry_count": 1,

@@ -299,7 +299,7 @@ class UniqueKeyTakenError(AlreadyExistsError):
 
 
 class JobStartedError(PreconditionError):
-    """A job of which a chunk was claimed, or which has ended.
+    """A job of which a chunk was claimed, or which has ended or was retried.
 
     Example: UpdateJob with a schedule_time for a RUNNING job. `metadata`: job_id, state. JOB_STARTED
     (FAILED_PRECONDITION).

@@ -292,7 +292,8 @@ Global___DeleteJobsResponse: _TypeAlias = DeleteJobsResponse  # noqa: Y015
 @_typing.final
 class UpdateJobsRequest(_message.Message):
     """UpdateJobsRequest asks for the same change of many jobs. A job that UpdateJob would refuse to change counts as
-    refused: an ended job refuses a priority, a claimed job a schedule_time, and a job with 64 labels another label.
+    refused: an ended job refuses a priority, a job that has begun a schedule_time, and a job with 64 labels another
+    label.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -196,7 +196,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     job_id (the job that has it).
     """
     ERROR_REASON_JOB_STARTED: _ErrorReason.ValueType  # 41
-    """ERROR_REASON_JOB_STARTED (FAILED_PRECONDITION) is a job of which a chunk was claimed, or which has ended.
+    """ERROR_REASON_JOB_STARTED (FAILED_PRECONDITION) is a job of which a chunk was claimed, or which has ended or was
+    retried.
     Example: UpdateJob with a schedule_time for a RUNNING job. Metadata: job_id, state.
     """
     ERROR_REASON_TOO_MANY_PAUSED_KINDS: _ErrorReason.ValueType  # 42
@@ -399,7 +400,8 @@ Example: CreateJob with ON_CONFLICT_REFUSE, or RetryJob of a job whose key was t
 job_id (the job that has it).
 """
 ERROR_REASON_JOB_STARTED: ErrorReason.ValueType  # 41
-"""ERROR_REASON_JOB_STARTED (FAILED_PRECONDITION) is a job of which a chunk was claimed, or which has ended.
+"""ERROR_REASON_JOB_STARTED (FAILED_PRECONDITION) is a job of which a chunk was claimed, or which has ended or was
+retried.
 Example: UpdateJob with a schedule_time for a RUNNING job. Metadata: job_id, state.
 """
 ERROR_REASON_TOO_MANY_PAUSED_KINDS: ErrorReason.ValueType  # 42

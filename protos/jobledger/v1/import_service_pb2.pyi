@@ -99,7 +99,9 @@ class ImportedJob(_message.Message):
     """cancel_reason is why it was cancelled, at most 1,024 characters. Only for a CANCELLED job."""
     @_builtins.property
     def job(self) -> _job_service_pb2.CreateJobRequest:
-        """job is what CreateJob would have received, with a job_id and without a request_id. Required."""
+        """job is what CreateJob would have received, with a job_id and without a request_id. The schedule_time of a job that
+        ran or was retried is not in the future. Required.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

@@ -531,8 +531,8 @@ class Job(_message.Message):
 
     @_builtins.property
     def schedule_time(self) -> _timestamp_pb2.Timestamp:
-        """schedule_time is the time before which no chunk of the first run was to be claimed, also after it has come. Absent when none
-        was given.
+        """schedule_time is the time before which no chunk was to be claimed, also after it has come. Absent when none was
+        given, and when UpdateJob or RetryJob let the job begin before it.
         """
 
     @_builtins.property

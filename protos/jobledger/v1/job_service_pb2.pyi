@@ -1728,7 +1728,9 @@ class UpdateJobRequest(_message.Message):
     @_builtins.property
     def schedule_time(self) -> _timestamp_pb2.Timestamp:
         """schedule_time is the new time before which no worker may claim a chunk, earlier or later, from 1970 on, and not
-        after expire_time; only while the job is QUEUED and none of its chunks was claimed. Absent: at once.
+        after expire_time; only until the first claim of one of its chunks, while the job was neither ended nor retried.
+        Absent, or in the past: the commit of this change lifts the hold SCHEDULE, and the job takes its slots, or waits
+        for them.
         """
 
     def __init__(

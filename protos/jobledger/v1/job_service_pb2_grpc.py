@@ -311,8 +311,9 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryJob(self, request, context):
-        """RetryJob starts a new run of a FAILED or CANCELLED job. Completed chunks are kept. In a QUEUED or RUNNING job it
-        retries the FAILED chunks that `chunk_indexes` names, within the current run.
+        """RetryJob starts a new run of a FAILED or CANCELLED job, at once: a schedule_time that has not come is removed.
+        Completed chunks are kept. In a QUEUED or RUNNING job it retries the FAILED chunks that `chunk_indexes` names,
+        within the current run.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED

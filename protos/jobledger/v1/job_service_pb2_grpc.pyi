@@ -146,8 +146,9 @@ class JobServiceStub:
     a retry of a write that took effect is ABORTED.
     """
     RetryJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.RetryJobRequest, _job_service_pb2.RetryJobResponse]
-    """RetryJob starts a new run of a FAILED or CANCELLED job. Completed chunks are kept. In a QUEUED or RUNNING job it
-    retries the FAILED chunks that `chunk_indexes` names, within the current run.
+    """RetryJob starts a new run of a FAILED or CANCELLED job, at once: a schedule_time that has not come is removed.
+    Completed chunks are kept. In a QUEUED or RUNNING job it retries the FAILED chunks that `chunk_indexes` names,
+    within the current run.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED
@@ -331,8 +332,9 @@ class JobServiceAsyncStub(JobServiceStub):
     a retry of a write that took effect is ABORTED.
     """
     RetryJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.RetryJobRequest, _job_service_pb2.RetryJobResponse]  # type: ignore[assignment]
-    """RetryJob starts a new run of a FAILED or CANCELLED job. Completed chunks are kept. In a QUEUED or RUNNING job it
-    retries the FAILED chunks that `chunk_indexes` names, within the current run.
+    """RetryJob starts a new run of a FAILED or CANCELLED job, at once: a schedule_time that has not come is removed.
+    Completed chunks are kept. In a QUEUED or RUNNING job it retries the FAILED chunks that `chunk_indexes` names,
+    within the current run.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED
@@ -591,8 +593,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.RetryJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.RetryJobResponse, _abc.Awaitable[_job_service_pb2.RetryJobResponse]]:
-        """RetryJob starts a new run of a FAILED or CANCELLED job. Completed chunks are kept. In a QUEUED or RUNNING job it
-        retries the FAILED chunks that `chunk_indexes` names, within the current run.
+        """RetryJob starts a new run of a FAILED or CANCELLED job, at once: a schedule_time that has not come is removed.
+        Completed chunks are kept. In a QUEUED or RUNNING job it retries the FAILED chunks that `chunk_indexes` names,
+        within the current run.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED

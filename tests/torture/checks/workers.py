@@ -124,8 +124,7 @@ def lost_leases_are_refused(history: History) -> Iterator[str]:
 @guarantee("3c.9 Nothing is claimed before its time")
 def schedules(history: History) -> Iterator[str]:
     for event in history.events:
-        is_first_run = not event.job.get("retry_count")
-        if "CLAIMED" in event.types and is_first_run and event.commit_time < event.job.get("schedule_time", 0):
+        if "CLAIMED" in event.types and event.commit_time < event.job.get("schedule_time", 0):
             yield f"position {event.position} claims a chunk of {event.job_id} before its time"
 
 

@@ -61,7 +61,6 @@ def sizes_of(item_count: int | None, chunk_size: int) -> list[int]:
 
 def create(new: NewJob, actor: str, now: Micros, calendar: Micros | None = None) -> Step:
     """Return a new job and its chunks; its schedule_time has come by the `calendar`, without one by `now`."""
-    schedule_time, has_come = new.schedule_time, now if calendar is None else calendar
     spec = replace(new.spec, create_time=now)
     chunks = tuple(_chunks(spec, new.sizes))
     work = sum(chunk.work for chunk in chunks)
@@ -75,9 +74,14 @@ def create(new: NewJob, actor: str, now: Micros, calendar: Micros | None = None)
         labels=new.labels,
         expire_time=new.expire_time,
         schedule_time=new.schedule_time,
-        held_until=schedule_time if schedule_time is not None and has_come < schedule_time else None,
+        held_until=_future(new.schedule_time, now if calendar is None else calendar),
     )
     return Step(job, chunks, Change(ChangeType.CREATED, actor, None, job.state))
+
+
+def _future(time: Micros | None, now: Micros) -> Micros | None:
+    """Return a time that has not come; None for another."""
+    return time if time is not None and now < time else None
 
 
 def _chunks(spec: JobSpec, sizes: Sequence[int]) -> Iterable[Chunk]:
@@ -190,10 +194,19 @@ def stop(job: Job, now: Micros) -> Job:
     return job.to(JobState.CANCELLED, now)
 
 
-def retry(job: Job, chunks: JobChunks, indexes: Sequence[int], actor: str, reason: str, now: Micros) -> Step:
+def retry(
+    job: Job,
+    chunks: JobChunks,
+    indexes: Sequence[int],
+    actor: str,
+    reason: str,
+    now: Micros,
+    calendar: Micros | None = None,
+) -> Step:
     """Start another run of the failed and cancelled chunks, or those of `indexes`; completed chunks stay.
 
-    A job that has not ended continues its run: with the failed chunks of `indexes`, which are required then.
+    The run begins at once: a schedule_time that has not come by the `calendar`, without one by `now`, is removed. A job
+    that has not ended continues its run: with the failed chunks of `indexes`, which are required then.
     """
     _check_retry(job, indexes)
     moved = _named(job, chunks, indexes) if indexes else _retryable(job)
@@ -204,7 +217,9 @@ def retry(job: Job, chunks: JobChunks, indexes: Sequence[int], actor: str, reaso
     sweep = Sweep(moved, ChunkState.PENDING, now, job.spec.retry_policy.max_attempts, tuple(sorted(set(indexes))))
     left = job.counts.failed - moved.get(ChunkState.FAILED, 0)
     first_failure = chunks.first_error(sweep.indexes) if left else None
-    job = replace(_new_run(job, now) if job.ended else job, first_failure=first_failure).swept(sweep, NO_TOTALS)
+    if job.ended:
+        job = _new_run(job, now, now if calendar is None else calendar)
+    job = replace(job, first_failure=first_failure).swept(sweep, NO_TOTALS)
     runs = tuple(islice(_runs(sweep.indexes), MAX_RUNS))
     change = Change(
         ChangeType.RETRIED, actor, before, job.state, reason=reason, chunk_count=sweep.count, chunk_runs=runs
@@ -223,7 +238,7 @@ def _retryable(job: Job) -> Counter[ChunkState]:
     return Counter({state: count for state in sorted(RETRYABLE) if (count := job.counts.of(state))})
 
 
-def _new_run(job: Job, now: Micros) -> Job:
+def _new_run(job: Job, now: Micros, calendar: Micros) -> Job:
     """Return an ended job as it waits again."""
     sums = job.progress
     percent = sums.work_done * 100 / sums.work_total
@@ -232,6 +247,7 @@ def _new_run(job: Job, now: Micros) -> Job:
         retry_count=job.retry_count + 1,
         retry_time=now,
         start_time=None,
+        schedule_time=job.schedule_time if _future(job.schedule_time, calendar) is None else None,
         cancel_reason="",
         progress=replace(sums, percent=percent, rate=None, stage="", stage_percent=None, message=""),
     )
@@ -294,6 +310,12 @@ class JobUpdate(MsgStruct, frozen=True):
     schedule_time: Micros | None = None
     label_changes: Mapping[str, str | None] = {}
 
+    @property
+    def new_labels(self) -> dict[str, str]:
+        """The labels that a job may get."""
+        changes = self.labels if "labels" in self.fields else self.label_changes
+        return {name: value for name, value in changes.items() if value is not None}
+
     def labels_of(self, job: Job) -> dict[str, str]:
         """Return the labels of a job with the changes; a job of the service's own keeps the service's.
 
@@ -337,11 +359,10 @@ def update(job: Job, new: JobUpdate, actor: str, now: Micros, reason: str = "") 
 
 
 def _scheduled(job: Job, now: Micros) -> Job:
-    """Return the job held until its new schedule_time; from now on the duty of holds may let it begin."""
-    if job.state is not JobState.QUEUED:
+    """Return the job held until its new schedule_time; without one that is to come, it may begin."""
+    if job.state is not JobState.QUEUED or job.retry_count:
         raise JobStarted(job.spec.job_id, job.state)
-    until = max(now, job.schedule_time or now)
-    return job if until == now and job.held_until is None else replace(job, held_until=until)
+    return replace(job, held_until=_future(job.schedule_time, now))
 
 
 def _check_expiry(job: Job) -> None:

@@ -35,6 +35,8 @@ class Needs(MsgStruct, frozen=True):
     """Jobs that it may create."""
     requeues: bool = False
     """Whether its jobs may begin to wait for workers again."""
+    new_labels: Mapping[str, str] = {}
+    """Labels that its jobs may get before that."""
     starts: bool = False
     """Whether it may claim the first chunk of a job."""
 

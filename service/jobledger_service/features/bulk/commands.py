@@ -67,7 +67,8 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
         return len(self.batch.jobs) > 1 and self._rows_of_jobs(work) > MAX_BATCH_ROWS
 
     def needs(self) -> Needs:
-        return replace(self.step_lease.needs(*self.batch.jobs), requeues=True)
+        new_labels = self.verb("").needs().new_labels
+        return replace(self.step_lease.needs(*self.batch.jobs), requeues=True, new_labels=new_labels)
 
     def decide(self, work: WorkingSet) -> StepOutcome:
         held = self.step_lease.held(work)

@@ -45,6 +45,9 @@ def _broken_times(imported: ImportedJob, now: Micros) -> Violations:
         yield "start_time", "must be absent for a QUEUED job"
     if start is None and state in (JobState.COMPLETED, JobState.FAILED):
         yield "start_time", f"is required for a {state} job; if it is unknown, use create_time"
+    schedule = imported.new.schedule_time
+    if imported.ran and schedule is not None and schedule > now:
+        yield "job.schedule_time", f"value {time_text(schedule)} must not be in the future for a job that ran"
     if (end is not None) != (state in ENDED):
         yield "end_time", f"must be {'present' if end is None else 'absent'} for a {state} job"
     elif end is not None and not (start or imported.create_time) <= end <= now:

@@ -49,8 +49,9 @@ class Limits(Guard):
         keys = keys_of(Limits, needs)
         for new in (new for need in needs for new in need.new_jobs):
             keys.update(keys_over(new.spec, new.labels))
-        requeued = {key for need in needs if need.requeues for key in need.jobs}
-        keys.update(key for job in requeued & jobs.keys() for key in keys_over(jobs[job].spec, jobs[job].labels))
+        for need in needs:
+            for job in filter(None, map(jobs.get, need.jobs if need.requeues else ())):
+                keys.update(keys_over(job.spec, {**job.labels, **need.new_labels}))
         if any(need.starts for need in needs):
             keys |= self._keys_of_paused(jobs)
         if keys:

@@ -11,7 +11,7 @@ Refusal
 ├── EtagMismatch          decided on an older revision
 ├── JobNotEnded           the job must end first
 ├── JobEnded              the job has ended and cannot change in this way
-├── JobStarted            a chunk of the job was claimed, or the job has ended
+├── JobStarted            a chunk of the job was claimed, or the job has ended or was retried
 ├── NothingToRetry        no failed or cancelled chunk was named
 ├── ChunkNotClaimable     the chunk is held, done or not yet due
 ├── HistoryTrimmed        the cursor is older than the history
@@ -126,7 +126,7 @@ class JobEnded(Refusal):
 
 
 class JobStarted(Refusal):
-    """A chunk of the job was claimed, or the job has ended."""
+    """A chunk of the job was claimed, or the job has ended or was retried."""
 
     def __init__(self, job_id: str, state: str) -> None:
         super().__init__(

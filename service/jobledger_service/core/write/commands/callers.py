@@ -248,7 +248,8 @@ class RetryJob(_JobCommand, MsgStruct, frozen=True):
         job = work.job(self.owner, self.job_id)
         if not _repeated(work, self.request_keys, self.fingerprint):
             lifecycle.check_etag(job, self.etag)
-            step = lifecycle.retry(job, work.chunks(job), self.chunk_indexes, self.actor, self.reason, work.now)
+            chunks, indexes = work.chunks(job), self.chunk_indexes
+            step = lifecycle.retry(job, chunks, indexes, self.actor, self.reason, work.now, work.calendar)
             if job.spec.unique_key:
                 work.family(UniqueKeys).check_free(job)
             work.apply(step)
@@ -268,7 +269,8 @@ class UpdateJob(_JobCommand, MsgStruct, frozen=True):
     reason: str = ""
 
     def needs(self) -> Needs:
-        return Needs(jobs=(job_key(self.owner, self.job_id),))
+        jobs = (job_key(self.owner, self.job_id),)
+        return Needs(jobs=jobs, requeues="schedule_time" in self.new.fields, new_labels=self.new.new_labels)
 
     def rows(self, work: WorkingSet) -> int:
         changed = WAITING if self.new.fields & {"priority", "schedule_time"} else ()

@@ -1,0 +1,32 @@
+"""Two owners with jobs of one kind and one id: what one does to its job leaves the other's as it is."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from jobledger.v1.chunk_pb2 import HOLD_REASON_SCHEDULE
+
+from tests.access.conftest import As, Keyed
+from tests.support.keys import CALLER, WORKER, KeyedApi
+from tests.support.states import RUNNING
+
+
+@pytest.fixture
+async def owners(keyed: Keyed, admin: KeyedApi, as_holder: As, kind: str) -> tuple[KeyedApi, KeyedApi]:
+    """Return the APIs of callers and workers of two owners, at the first and at the last server."""
+    name = f"o{kind.rpartition('.')[2]}"
+    tokens = [(await admin.make(CALLER, WORKER, owner=owner)).token for owner in (name, f"{name}-2")]
+    return as_holder(keyed.replicas[0], tokens[0]), as_holder(keyed.replicas[-1], tokens[1])
+
+
+@pytest.mark.guarantee("3c.9")
+async def test_a_time_that_one_removes_holds_the_others_job(owners: tuple[KeyedApi, KeyedApi], kind: str):
+    alice, bob = owners
+    time = datetime.now(UTC) + timedelta(hours=1)
+    for api in owners:
+        await api.create(kind, job_id=kind, schedule_time=time)
+    assert not (await alice.update(kind, update_mask={"paths": ["schedule_time"]})).holds
+    assert await bob.claim(kind) == []
+    assert len(await alice.claim(kind)) == 1
+    assert (await alice.get(kind)).state == RUNNING
+    held = await bob.get(kind)
+    assert ([hold.reason for hold in held.holds], held.revision) == ([HOLD_REASON_SCHEDULE], 1)
