@@ -46,7 +46,8 @@ def for_each(label: str) -> LimitScope:
 class Limit:
     """At most `max_running` jobs of a scope hold a slot, `running` do, and `waiting` jobs wait for one.
 
-    0 pauses the scope. `inherited` is True for a value of a label that follows the limit for each value.
+    0 pauses the scope. `inherited` is True for a value of a label that follows the limit for each value. The others
+    are why, by whom and when it was set last; `update_time` is None for a limit that an earlier version set.
     """
 
     scope: LimitScope
@@ -54,6 +55,9 @@ class Limit:
     running: int = 0
     waiting: int = 0
     inherited: bool = False
+    reason: str = ""
+    set_by: str = ""
+    update_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +98,26 @@ def limit(message: limit_service_pb2.Limit) -> Limit:
         running=message.running,
         waiting=message.waiting,
         inherited=message.inherited,
+        reason=message.reason,
+        set_by=message.set_by,
+        update_time=message.update_time.ToDatetime(tzinfo=UTC) if message.HasField("update_time") else None,
     )
 
 
 def limit_message(value: Limit) -> limit_service_pb2.Limit:
     """Return the message of a limit."""
-    return limit_service_pb2.Limit(
+    message = limit_service_pb2.Limit(
         scope=scope_message(value.scope),
         max_running=value.max_running,
         running=value.running,
         waiting=value.waiting,
         inherited=value.inherited,
+        reason=value.reason,
+        set_by=value.set_by,
     )
+    if value.update_time is not None:
+        message.update_time.FromDatetime(value.update_time)
+    return message
 
 
 def paused_kind(message: limit_service_pb2.PausedKind) -> PausedKind:

@@ -10,7 +10,8 @@ from google.protobuf.message_factory import GetMessageClass
 from jobledger.v1.bulk_pb2 import CancelJobsRequest
 from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest
 from jobledger.v1.job_service_pb2 import CreateJobRequest, WatchJobRequest
-from jobledger.v1.limit_service_pb2 import Limit
+from jobledger.v1.limit_service_pb2 import Limit, ListLimitsRequest, SetLimitRequest
+from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
 from jobledger.v1.webhook_pb2 import WEBHOOK_EVENT_TYPE_JOB_CREATED
 from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest, DeleteWebhookRequest, ListWebhooksRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
@@ -191,3 +192,25 @@ async def test_a_limit_is_of_one_owner(admin: KeyedApi, keyed: Keyed, as_holder:
     assert await listed_limits(unlimited) == []
     assert [bool((await unlimited.create(kind)).holds) for _ in range(2)] == [False, False]
     assert [bool((await limited.create(kind)).holds) for _ in range(2)] == [False, True]
+
+
+async def test_a_limit_shows_who_set_it_when_and_why(admin: KeyedApi, keyed: Keyed, as_holder: As, kind: str):
+    made = [await admin.make(ADMIN, owner=f"{name}-{kind[-8:]}") for name in ("first", "second")]
+    for key, reason in zip(made, ("the disk is full", "moved"), strict=True):
+        api = as_holder(keyed.replicas[0], key.token)
+        stub = LimitServiceStub(api.channel)
+        before = (await api.create(kind, labels={"user": "ann"}, limited_labels=["user"])).create_time
+        answered = await stub.SetLimit(SetLimitRequest(scope=each_scope("user"), max_running=9))
+        assert answered.limit.reason == ""
+        for scope in each_scope("user"), kind_scope(kind):
+            await stub.SetLimit(SetLimitRequest(scope=scope, max_running=0, reason=reason))
+        await api.create(f"{kind}.other", labels={"user": "ann"}, limited_labels=["user"])
+        shown = (await stub.ListLimits(ListLimitsRequest())).limits
+        assert [limit.inherited for limit in shown] == [False, False, True]
+        assert {(limit.reason, limit.set_by) for limit in shown} == {
+            (reason, f"{key.api_key.name}/{key.api_key.key_id}")
+        }
+        assert all(limit.update_time.ToMicroseconds() >= before.ToMicroseconds() for limit in shown)
+        changed = await stub.SetLimit(SetLimitRequest(scope=kind_scope(kind), max_running=1))
+        assert changed.limit.reason == ""
+        assert changed.limit.update_time.ToMicroseconds() > shown[1].update_time.ToMicroseconds()

@@ -115,18 +115,31 @@ def test_status_shows_where_many_jobs_stand(shell: Shell, sync_client: JobClient
 def test_limits_are_set_listed_and_deleted(shell: Shell, kind: str):
     assert shell("limits", "set", "--kind", kind, "1") == f"kind {kind}: at most 1 at once\n"
     assert shell("limits", "set", "--each", kind, "5") == f"each {kind}: at most 5 at once\n"
-    assert shell("limits", "set", "--label", f"{kind}=bob", "0") == f"label {kind}=bob: at most 0 at once\n"
+    bob = ("--label", f"{kind}=bob", "0", "--reason", "the disk is full")
+    assert shell("limits", "set", *bob) == f"label {kind}=bob: at most 0 at once\n"
     shell("create", kind, "--label", f"{kind}=ann", "--limited-label", kind)
     waiting = shell("create", kind, "--label", f"{kind}=ann", "--limited-label", kind).strip()
     assert f"a slot of the limit kind {kind}, place 1" in shell("get", waiting)
     limits = shell.json("limits", "list")["limits"]
-    own = {"scope": {"kind": kind}, "maxRunning": 1, "running": "1", "waiting": "1", "inherited": False}
+    own = {
+        "scope": {"kind": kind},
+        "maxRunning": 1,
+        "running": "1",
+        "waiting": "1",
+        "inherited": False,
+        "setBy": "caller",
+        "reason": "",
+    }
     of_ann = {"scope": {"label": {"name": kind, "value": "ann"}}, "maxRunning": 5, "running": "1", "inherited": True}
-    assert own in limits
-    assert of_ann | {"waiting": "0"} in limits
+    for limit in own, of_ann | {"waiting": "0"}:
+        assert any(limit.items() <= one.items() and one["updateTime"] for one in limits)
     listed = [line.split() for line in shell("limits", "list").splitlines()]
-    assert ["label", f"{kind}=ann", "5", "1", "0", "each", kind] in listed
-    assert ["label", f"{kind}=bob", "paused", "0", "0"] in listed
+    assert ["label", f"{kind}=ann", "5", "1", "0", "each", kind] in [words[:7] for words in listed]
+    [of_bob] = [words for words in listed if f"{kind}=bob" in words]
+    assert (of_bob[:5], of_bob[-5:]) == (
+        ["label", f"{kind}=bob", "paused", "0", "0"],
+        ["caller", "the", "disk", "is", "full"],
+    )
     for scope in (["--kind", kind], ["--each", kind], ["--label", f"{kind}=bob"]):
         shell("limits", "delete", *scope)
     assert kind not in shell("limits", "list")

@@ -1,5 +1,6 @@
 """Concurrency limits in the SDK: scopes and limits are values."""
 
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -27,10 +28,12 @@ def label() -> str:
 
 async def test_limits_are_set_listed_and_deleted(client: AsyncJobClient, label: str):
     scopes = [for_each(label), for_kind(label), for_label(label, "ann")]
-    for number, scope in enumerate(scopes):
-        assert await client.limits.set_limit(scope, number) == Limit(scope, number)
+    made = [await client.limits.set_limit(scope, number, reason="full") for number, scope in enumerate(scopes)]
+    assert all(one.update_time for one in made)
+    expected = [Limit(scope, number, reason="full", set_by="caller") for number, scope in enumerate(scopes)]
+    assert [replace(one, update_time=None) for one in made] == expected
     mine = [one for one in await client.limits.list_limits() if label in (one.scope.kind, one.scope.label)]
-    assert mine == [Limit(scope, number) for number, scope in enumerate(scopes)]
+    assert mine == made
     assert [str(one.scope) for one in mine] == [f"each {label}", f"kind {label}", f"label {label}=ann"]
     for scope in (*scopes[:2], Message(label=Message.Label(name=label, value="ann"))):
         await client.limits.delete_limit(scope)
@@ -43,7 +46,8 @@ def test_a_job_names_the_labels_that_limit_it(sync_client: JobClient, kind: str,
     assert all(one.created for one in sync_client.create_jobs(jobs))
     sync_client.create_job(kind, labels={label: "ann"}, limited_labels=[label])
     [of_ann] = [one for one in sync_client.limits.list_limits() if one.inherited and one.scope.label == label]
-    assert of_ann == Limit(for_label(label, "ann"), 1, running=1, waiting=2, inherited=True)
+    assert (of_ann.scope, of_ann.max_running) == (for_label(label, "ann"), 1)
+    assert (of_ann.running, of_ann.waiting, of_ann.set_by) == (1, 2, "caller")
     with pytest.raises(TypeError, match="limited_labels must be a list of strings"):
         sync_client.create_job(kind, labels={label: "ann"}, limited_labels=label)
     sync_client.limits.delete_limit(for_each(label))

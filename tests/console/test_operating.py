@@ -60,6 +60,7 @@ def test_limits_are_set_changed_and_removed(
     page.keyboard.press("Enter")
     row = page.get_by_role("row").filter(has_text=f"kind {kind}")
     row.get_by_text("0 of 2").wait_for()
+    row.get_by_text(MARKUP).wait_for()
     dialog.wait_for(state="detached")
 
     job_ids = [client.create_job(kind).job.job_id for _ in range(3)]

@@ -22,7 +22,14 @@ def each_scope(label: str) -> LimitScope:
 
 async def set_limit(api: Api, scope: LimitScope, limit: int) -> Limit:
     request = SetLimitRequest(scope=scope, max_running=limit)
-    return (await LimitServiceStub(api.channel).SetLimit(request)).limit
+    return counted((await LimitServiceStub(api.channel).SetLimit(request)).limit)
+
+
+def counted(limit: Limit) -> Limit:
+    """Return a limit without why, by whom and when it was set."""
+    for field in ("reason", "set_by", "update_time"):
+        limit.ClearField(field)
+    return limit
 
 
 async def delete_limit(api: Api, scope: LimitScope) -> None:
@@ -39,7 +46,7 @@ async def listed_limits(api: Api, page_size: int = 0) -> list[Limit]:
     while True:
         page = await LimitServiceStub(api.channel).ListLimits(request)
         assert len(page.limits) <= (page_size or 100)
-        found += page.limits
+        found += map(counted, page.limits)
         request.page_token = page.next_page_token
         if not page.next_page_token:
             return found

@@ -18,7 +18,7 @@ class AsyncLimitCalls:
     """Concurrency limits, over what `for_kind`, `for_label` and `for_each` return, and paused kinds.
 
     To set one, or to pause and resume, needs an admin's key, and so does another `owner` than the key's own. `reason`
-    is for people, and for the server's log.
+    is for people: limits and paused kinds show it, with who set them.
     """
 
     def __init__(self, channel: "Channel", caller: AsyncCaller) -> None:

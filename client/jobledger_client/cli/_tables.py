@@ -22,7 +22,7 @@ from jobledger_client._generated._enums import (
     WebhookDeliveryState,
     WebhookState,
 )
-from jobledger_client._limits import Limit, PausedKind, paused_kind_message
+from jobledger_client._limits import Limit, PausedKind, limit_message, paused_kind_message
 from jobledger_client._structs import plain
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json
@@ -49,11 +49,14 @@ def jobs(jobs: Iterable[Job], *, width: int) -> Table:
 
 def limits(limits: Iterable[Limit]) -> Table:
     """Return concurrency limits, one a row."""
-    table = _table("SCOPE", "AT MOST", "RUNNING", "WAITING", "FOLLOWS", folding=("SCOPE",))
+    columns = ("SCOPE", "AT MOST", "RUNNING", "WAITING", "FOLLOWS", "SINCE", "BY", "REASON")
+    table = _table(*columns, folding=("SCOPE", "BY", "REASON"))
     for limit in limits:
         number = "paused" if limit.max_running == 0 else f"{limit.max_running:,}"
         follows = f"each {limit.scope.label}" if limit.inherited else ""
-        _row(table, str(limit.scope), number, f"{limit.running:,}", f"{limit.waiting:,}", follows)
+        since = formatting.local_time(limit_message(limit).update_time) if limit.update_time else ""
+        by, reason = formatting.one_line(limit.set_by), formatting.one_line(limit.reason)
+        _row(table, str(limit.scope), number, f"{limit.running:,}", f"{limit.waiting:,}", follows, since, by, reason)
     return table
 
 

@@ -25,6 +25,9 @@ _LIMIT_COLUMNS: Final = (
     Column("scope", "Scope"),
     Column("used", "In use", "progress"),
     Column("waiting", "Waiting", "number"),
+    Column("reason", "Reason"),
+    Column("by", "Set by", optional=True),
+    Column("since", "Since", "time"),
 )
 _PAUSE_COLUMNS: Final = (
     Column("kind", "Kind"),
@@ -198,6 +201,9 @@ def _limit_row(limit: Limit, *, may_change: bool) -> Row:
         "scope": str(limit.scope) + (f" ({follows})" if follows else ""),
         "used": progress_cell(percent, state, used),
         "waiting": f"{limit.waiting:,}",
+        "reason": limit.reason,
+        "by": limit.set_by,
+        "since": limit.update_time.timestamp() * 1_000 if limit.update_time else None,
         "change": "Change" if may_change else None,
         "remove": "Remove" if may_change and not limit.inherited else None,
     }

@@ -31,6 +31,9 @@ class Limit(_message.Message):
     RUNNING_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
     INHERITED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SET_BY_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
     max_running: _builtins.int
     """max_running is how many jobs may hold a slot at once, 0 to 1,000,000. 0: the scope is paused, no job gets a slot."""
     running: _builtins.int
@@ -41,9 +44,19 @@ class Limit(_message.Message):
     """waiting counts the jobs that wait for a slot of this limit. 0 for a limit for each value."""
     inherited: _builtins.bool
     """inherited is true for a value of a label that has no limit of its own: max_running is that of the limit for each value."""
+    reason: _builtins.str
+    """reason is that of the last SetLimit. Empty: none was given."""
+    set_by: _builtins.str
+    """set_by is NAME/KEY_ID of the key that called SetLimit last; "caller" on a server without keys. Of an inherited
+    limit it is that of the limit for each value, as are reason and update_time. Empty: an earlier version set it.
+    """
     @_builtins.property
     def scope(self) -> _limit_scope_pb2.LimitScope:
         """scope is what the limit applies to. Always present."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """update_time is when SetLimit was called last. Absent: an earlier version set it."""
 
     def __init__(
         self,
@@ -53,10 +66,13 @@ class Limit(_message.Message):
         running: _builtins.int = ...,
         waiting: _builtins.int = ...,
         inherited: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        set_by: _builtins.str = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inherited", b"inherited", "max_running", b"max_running", "running", b"running", "scope", b"scope", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inherited", b"inherited", "max_running", b"max_running", "reason", b"reason", "running", b"running", "scope", b"scope", "set_by", b"set_by", "update_time", b"update_time", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -81,7 +97,7 @@ class SetLimitRequest(_message.Message):
     call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
     reason: _builtins.str
-    """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
+    """reason is why, for people, at most 1,024 characters: the limit shows it. Empty: none."""
     @_builtins.property
     def scope(self) -> _limit_scope_pb2.LimitScope:
         """scope is what the limit applies to. Required."""

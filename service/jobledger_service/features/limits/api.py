@@ -10,7 +10,7 @@ from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api import audit
 from jobledger_service.core.api.checks import LABEL, LABEL_FORM, Checks
-from jobledger_service.core.api.convert import limit_scope, maker
+from jobledger_service.core.api.convert import limit_scope, maker, timestamp
 from jobledger_service.core.api.owners import owner_of, read_owner
 from jobledger_service.core.database.rows.paused_kinds import PausedKind, PausedKindRows
 from jobledger_service.core.duties.failing_rows import submit_rows
@@ -37,7 +37,7 @@ def set_limit(request: api.SetLimitRequest, caller: Caller) -> SetLimit:
             checks.within("max_running", request.max_running, 0, MAX_RUNNING)
         else:
             checks.fault("max_running", "is required; 0 pauses the scope")
-    return SetLimit(owner, scope, request.max_running)
+    return SetLimit(owner, scope, request.max_running, request.reason, caller.name)
 
 
 def _owner(checks: Checks, request: Any, caller: Caller) -> str:  # noqa: ANN401  any with an owner and a reason
@@ -139,6 +139,9 @@ def _limit(value: Limit) -> api.Limit:
         running=value.running,
         waiting=value.waiting,
         inherited=not value.is_set,
+        reason=value.reason,
+        set_by=value.set_by,
+        update_time=None if value.update_time is None else timestamp(value.update_time),
     )
 
 

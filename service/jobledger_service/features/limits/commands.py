@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct as MsgStruct
+from msgspec.structs import replace
 
 from jobledger_service.core.database.rows.paused_kinds import PausedKind
 from jobledger_service.core.model.bounds.slots import LimitScope, limit_key
 from jobledger_service.core.model.chunk import NO_KIND
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import WAITING
 from jobledger_service.core.write.commands.base import Command, PartialCommand, ServiceCommand, chunks_in
 from jobledger_service.core.write.row_families import Needs
@@ -26,6 +28,8 @@ class SetLimit(Command[str, Limit | None], MsgStruct, frozen=True):
     owner: str
     scope: LimitScope
     max_running: int | None
+    reason: str = ""
+    by: str = ""
 
     def needs(self) -> Needs:
         scopes = (scope for scope in (self.scope, self.scope.each) if scope is not None)
@@ -34,16 +38,17 @@ class SetLimit(Command[str, Limit | None], MsgStruct, frozen=True):
     def decide(self, work: WorkingSet) -> str:
         key, limits = limit_key(self.owner, self.scope), work.family(Limits)
         if self.max_running is not None or limits.find(key) is not None:
-            limits.set(self._limit(limits))
+            limits.set(self._limit(limits, work.now))
         return key
 
-    def _limit(self, limits: Limits) -> Limit:
-        number, is_set = self.max_running, self.max_running is not None
-        if not is_set and self.scope.each is not None:
-            each = limits.find(limit_key(self.owner, self.scope.each))
-            number = each.max_running if each else None
+    def _limit(self, limits: Limits, now: Micros) -> Limit:
         through = "" if self.scope.of_each_value else None
-        return Limit(self.owner, self.scope.text, number, is_set=is_set, values_through=through)
+        unset = Limit(self.owner, self.scope.text, None, is_set=False, values_through=through)
+        if self.max_running is not None:
+            set_ = {"reason": self.reason, "set_by": self.by, "update_time": now}
+            return replace(unset, max_running=self.max_running, is_set=True, **set_)
+        each = limits.find(limit_key(self.owner, self.scope.each)) if self.scope.each else None
+        return replace(unset, max_running=each.max_running if each else None)
 
     def answer(self, decided: str, work: WorkingSet) -> Limit | None:
         return work.family(Limits).find(decided)

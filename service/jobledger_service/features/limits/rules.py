@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from jobledger_service.core.model.bounds.slots import LimitScope, limit_key, scope_of
 from jobledger_service.core.model.job import Job, JobSpec
+from jobledger_service.core.model.micros import Micros
 
 
 class Limit(MsgStruct, frozen=True):
@@ -22,6 +23,10 @@ class Limit(MsgStruct, frozen=True):
     """Whether it has a number of its own; else a value of a label has that of the limit for each value."""
     values_through: str | None = None
     """Of a limit for each value: the last key to which its number was copied; None when all values have it."""
+    reason: str = ""
+    set_by: str = ""
+    update_time: Micros | None = None
+    """When it was set last, in microseconds since 1970; None for one that an earlier version set."""
 
     @property
     def over(self) -> LimitScope:
@@ -75,7 +80,13 @@ def in_force(row: Limit | None, each: Limit | None, owner: str, scope: LimitScop
         return row
     if each is None or each.max_running is None:
         return None
-    return replace(row or Limit(owner, scope.text, None, is_set=False), max_running=each.max_running)
+    return replace(
+        row or Limit(owner, scope.text, None, is_set=False),
+        max_running=each.max_running,
+        reason=each.reason,
+        set_by=each.set_by,
+        update_time=each.update_time,
+    )
 
 
 def admitted(job: Job, limits: Iterable[Limit]) -> Job:

@@ -99,6 +99,10 @@ limits = Table(
     Column("is_set", Boolean, nullable=False),
     # The last row that got the number of a limit for each value; empty before the first, NULL after the last.
     Column("values_through", Key),
+    # Why, by whom and when the number was set last; empty for a number that is not the row's own.
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("set_by", Text, nullable=False, server_default=""),
+    Column("update_time", BigInteger),
 )
 
 # As for jobs: a query has to say the same, with the same literals.
