@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from jobledger_client import AsyncJobClient, JobClient, Worker
+from jobledger_client import AsyncJobClient, ChunkContext, JobClient, Worker
 
 from tests.client.controlled import Played
 from tests.client.shell import Shell
@@ -15,6 +15,20 @@ from tests.support.bounds import CALL_TIMEOUT
 from tests.support.server import Server
 
 Serving = Callable[..., AbstractAsyncContextManager[Worker]]
+
+
+class Waits:
+    """A handler that runs until it is stopped."""
+
+    def __init__(self) -> None:
+        self.started, self.stopped = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, ctx: ChunkContext) -> None:
+        self.started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.stopped.set()
 
 
 async def changes(client: AsyncJobClient, job_id: str) -> list[int]:

@@ -22,21 +22,14 @@ def sent(service: Played) -> list[tuple[str, str]]:
     return [pair for pair in metadata if pair[0] == "authorization"]
 
 
-def test_the_key_goes_with_every_call():
-    assert sent(Played(api_key=KEY)) == [("authorization", f"Bearer {KEY}")]
-
-
 def test_the_key_of_the_environment_is_taken_unless_there_is_another(monkeypatch: pytest.MonkeyPatch):
+    assert sent(Played()) == []
     monkeypatch.setenv("JOBLEDGER_API_KEY", "from-outside")
     assert sent(Played()) == [("authorization", "Bearer from-outside")]
     assert sent(Played(api_key=KEY)) == [("authorization", f"Bearer {KEY}")]
     assert sent(Played(api_key="")) == []
     assert sent(Played(metadata={"Authorization": "Basic x"})) == [("authorization", "Basic x")]
     assert sent(Played(metadata=lambda: [("authorization", "Bearer anew")])) == [("authorization", "Bearer anew")]
-
-
-def test_without_a_key_nothing_is_sent():
-    assert sent(Played()) == []
 
 
 def test_the_key_is_neither_shown_nor_logged(caplog: pytest.LogCaptureFixture):

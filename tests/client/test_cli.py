@@ -307,10 +307,13 @@ def test_a_failed_chunk_goes_again_while_its_job_runs(shell: Shell, sync_client:
         (["list", "--timeout", "soon"], 2, "must be a duration such as 30s, 5m, 2h or 7d; got 'soon'"),
         (["list", "--timeout", "0s"], 2, "must be above 0; got '0s'"),
         (["create", "a.b", "--priority", "11"], 65, "priority: value 11 must be from 0 to 10"),
+        (["list", "--page-size", "0"], 2, "--page-size"),
+        (["top", "--interval", "2h", "--once"], 2, "--interval"),
         (["get", "no-such-job"], 66, "no-such-job"),
         (["watch", "no-such-job"], 66, "no-such-job"),
         (["--target", "127.0.0.1:1", "--timeout", "8", "list"], 69, "the server is unreachable"),
         (["list", "--target", "127.0.0.1:1", "--timeout", "8s"], 69, "the server is unreachable"),
+        (["top", "--once", "--target", "127.0.0.1:1", "--timeout", "5"], 69, "is unreachable"),
         (["watch", "x", "--target", "127.0.0.1:1", "--timeout", "1s"], 69, "the server is unreachable"),
     ],
 )

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-from jobledger_client.cli._main import run
 from jobledger_service.transport.errors import internal_status
 
 from tests.client.shell import Shell
@@ -101,8 +100,3 @@ def test_an_output_that_cannot_be_written_is_one_sentence(shell: Shell):
         )
     assert done.returncode == 74
     assert error(done.stderr)["message"] == "No space left on device"
-
-
-def test_usage_errors_exit_with_2(shell: Shell):
-    for words in (["lst"], ["get"], ["list", "--page-size", "0"], ["top", "--interval", "2h", "--once"]):
-        assert run(words) == 2

@@ -10,7 +10,6 @@ from contextlib import suppress
 from datetime import timedelta
 from io import StringIO
 from itertools import pairwise
-from pathlib import Path
 from threading import Condition, Thread
 from typing import Self
 
@@ -251,8 +250,3 @@ def test_top_ends_well_when_it_is_interrupted(shell: Shell, kind: str):
 def test_top_without_a_terminal_reports_what_to_do(shell: Shell):
     assert "--once" in shell("top", code=2)
     assert "stats --output json" in shell("top", "--output", "json", code=2)
-
-
-def test_top_reports_when_the_server_is_away(shell: Shell, tmp_path: Path):
-    away = shell("top", "--once", "--target", f"unix:{tmp_path}/nowhere", "--timeout", "5", code=69)
-    assert "is unreachable" in away

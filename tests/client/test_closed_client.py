@@ -1,8 +1,6 @@
 """A client that is closed, or of another process, says so by a JobledgerError; many threads may share one."""
 
 import asyncio
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -139,28 +137,3 @@ def test_a_client_that_many_threads_share_gives_each_its_own(server: Server, kin
 
     with JobClient(server.target) as client, ThreadPoolExecutor(16) as threads:
         list(threads.map(work, range(48)))
-
-
-FORK = """
-import os, sys
-from jobledger_client import ClientClosedError, JobClient
-with JobClient(sys.argv[1]) as client:
-    job = client.create_job(sys.argv[2]).job
-    child = os.fork()
-    if child == 0:
-        try:
-            client.get_job(job.job_id)
-        except ClientClosedError as error:
-            os._exit(7 if "create another one after the fork" in str(error) else 1)
-        os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-    assert client.get_job(job.job_id).job_id == job.job_id
-    print("well")
-"""
-
-
-def test_a_forked_process_is_refused_the_client_of_its_parent_who_continues(server: Server, kind: str):
-    ran = subprocess.run(
-        [sys.executable, "-c", FORK, server.target, kind], capture_output=True, text=True, timeout=BOUND, check=False
-    )
-    assert (ran.returncode, ran.stdout) == (0, "well\n"), ran.stderr

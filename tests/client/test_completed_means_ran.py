@@ -15,7 +15,7 @@ import pytest
 from jobledger_client import AsyncJobClient, ChunkContext, JobState, RetryPolicy, Worker
 from jobledger_client._engines._callbacks import call
 
-from tests.client.conftest import Serving
+from tests.client.conftest import Serving, Waits
 from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
 
@@ -94,39 +94,29 @@ FORMS: dict[str, Callable[[Work], Any]] = {
 
 
 @pytest.mark.guarantee("3c.1")
-@pytest.mark.parametrize("form", FORMS)
 async def test_completed_means_ran_whatever_form_the_handler_has(
-    client: AsyncJobClient, server: Server, serving: Serving, kind: str, form: str
+    client: AsyncJobClient, server: Server, serving: Serving, kind: str
 ):
     may_end = threading.Event()
-    state_at_the_end: list[int] = []
-    job = (await client.create_job(kind)).job
+    states_at_the_end: dict[str, int] = {}
+    kinds = {f"{kind}.form{number}": form for number, form in enumerate(FORMS)}
+    jobs = [(await client.create_job(of_form)).job for of_form in kinds]
 
     async def work(ctx: ChunkContext) -> None:
         assert await asyncio.to_thread(may_end.wait, BOUND)
         async with AsyncJobClient(server.target, timeout=CALL_TIMEOUT) as own:
-            state_at_the_end.append((await own.get_job(ctx.job_id)).state)
+            states_at_the_end[kinds[ctx.kind]] = (await own.get_job(ctx.job_id)).state
 
-    handler = FORMS[form](work)
-    async with serving({kind: handler}):
-        waiting = asyncio.create_task(client.wait(job.job_id, timeout=CALL_TIMEOUT))
+    async with serving({of_form: FORMS[form](work) for of_form, form in kinds.items()}):
+        waiting = [asyncio.create_task(client.wait(job.job_id, timeout=CALL_TIMEOUT)) for job in jobs]
         may_end.set()
-        assert (await waiting).state == JobState.COMPLETED
-    assert state_at_the_end == [JobState.RUNNING]
+        assert {(await ended).state for ended in waiting} == {JobState.COMPLETED}
+    assert states_at_the_end == dict.fromkeys(FORMS, JobState.RUNNING)
 
 
-@pytest.mark.parametrize("form", ["functools.wraps", "a lambda", "a future of a pool", "an awaitable"])
-async def test_what_a_hidden_async_handler_raises_fails_the_chunk(
-    client: AsyncJobClient, serving: Serving, kind: str, form: str
-):
-    async def work(ctx: ChunkContext) -> None:
-        await asyncio.sleep(0)
-        raise KeyError("colour")
-
-    job = (await client.create_job(kind, retry_policy=ONCE)).job
-    async with serving({kind: FORMS[form](work)}):
-        ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
-    assert (ended.state, ended.error.code) == (JobState.FAILED, "KeyError")
+async def failing(ctx: ChunkContext) -> None:
+    await asyncio.sleep(0)
+    raise KeyError("colour")
 
 
 async def async_generator(ctx: ChunkContext) -> AsyncIterator[int]:
@@ -137,17 +127,6 @@ def generator(ctx: ChunkContext) -> Iterator[int]:
     yield 1
 
 
-@pytest.mark.parametrize("function", [generator, async_generator])
-async def test_a_generator_that_is_returned_fails_the_chunk(
-    client: AsyncJobClient, serving: Serving, kind: str, function: Callable[[ChunkContext], object]
-):
-    job = (await client.create_job(kind, retry_policy=ONCE)).job
-    async with serving({kind: FORMS["a lambda"](function)}):
-        ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
-    assert (ended.state, ended.error.code) == (JobState.FAILED, "TypeError")
-    assert f"returned the generator {function.__name__}, which has not run" in ended.error.message
-
-
 class Pieces:
     def __aiter__(self) -> Self:
         return self
@@ -156,30 +135,41 @@ class Pieces:
         raise StopAsyncIteration
 
 
-def apply_async(work: Callable[[int], object]) -> object:
+def apply_async(ctx: ChunkContext) -> object:
     with ThreadPool(1) as pool:
-        return pool.apply_async(work, [1])
+        return pool.apply_async(str, [1])
 
 
-UNRUN: dict[str, tuple[Callable[[Callable[[int], object]], object], str]] = {
-    "map": (lambda work: map(work, range(3)), "a map, which has not run"),
-    "filter": (lambda work: filter(work, range(3)), "a filter, which has not run"),
-    "itertools.starmap": (lambda work: starmap(work, [(1,)]), "a starmap, which has not run"),
-    "an asynchronous iterator": (lambda work: Pieces(), "a Pieces, which has not run"),
-    "a result of a pool": (apply_async, "a ApplyResult of a pool, which may not have run"),
+UNRUN: dict[str, tuple[Any, str, str]] = {
+    **{
+        f"an async handler that is hidden by {form}": (FORMS[form](failing), "KeyError", "colour")
+        for form in ("functools.wraps", "a lambda", "a future of a pool", "an awaitable")
+    },
+    "a generator": (FORMS["a lambda"](generator), "TypeError", "returned the generator generator, which has not run"),
+    "an asynchronous generator": (
+        FORMS["a lambda"](async_generator),
+        "TypeError",
+        "returned the generator async_generator, which has not run",
+    ),
+    "map": (lambda ctx: map(str, range(3)), "TypeError", "a map, which has not run"),
+    "filter": (lambda ctx: filter(str, range(3)), "TypeError", "a filter, which has not run"),
+    "itertools.starmap": (lambda ctx: starmap(str, [(1,)]), "TypeError", "a starmap, which has not run"),
+    "an asynchronous iterator": (lambda ctx: Pieces(), "TypeError", "a Pieces, which has not run"),
+    "a result of a pool": (apply_async, "TypeError", "a ApplyResult of a pool, which may not have run"),
 }
 
 
-@pytest.mark.parametrize("form", UNRUN)
-async def test_work_that_is_returned_before_it_ran_fails_the_chunk(
-    client: AsyncJobClient, serving: Serving, kind: str, form: str
+async def test_work_that_fails_or_is_returned_before_it_ran_fails_the_chunk(
+    client: AsyncJobClient, serving: Serving, kind: str
 ):
-    returned, message = UNRUN[form]
-    job = (await client.create_job(kind, retry_policy=ONCE)).job
-    async with serving({kind: lambda ctx: returned(lambda number: None)}):
-        ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
-    assert (ended.state, ended.error.code) == (JobState.FAILED, "TypeError")
-    assert message in ended.error.message
+    kinds = {f"{kind}.form{number}": form for number, form in enumerate(UNRUN)}
+    jobs = [(await client.create_job(of_form, retry_policy=ONCE)).job for of_form in kinds]
+    async with serving({of_form: UNRUN[form][0] for of_form, form in kinds.items()}):
+        ended = [await client.wait(job.job_id, timeout=CALL_TIMEOUT) for job in jobs]
+    for job in ended:
+        _, code, message = UNRUN[kinds[job.kind]]
+        assert (job.state, job.error.code) == (JobState.FAILED, code), kinds[job.kind]
+        assert message in job.error.message
 
 
 class Generating:
@@ -197,22 +187,14 @@ def test_what_could_never_run_to_its_end_is_refused_when_it_is_registered(handle
 
 
 async def test_a_hidden_async_handler_stops_like_any_other(client: AsyncJobClient, serving: Serving, kind: str):
-    started, stopped = asyncio.Event(), asyncio.Event()
-
-    async def work(ctx: ChunkContext) -> None:
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.set()
-
+    handler = Waits()
     job = (await client.create_job(kind)).job
-    async with serving({kind: wrapped(work)}, drain_timeout=timedelta(seconds=0.01)) as worker:
-        await started.wait()
+    async with serving({kind: wrapped(handler.__call__)}, drain_timeout=timedelta(seconds=0.01)) as worker:
+        await handler.started.wait()
         worker.stop()
-        await stopped.wait()
-    assert (await client.get_job(job.job_id)).state == JobState.RUNNING
-    assert (await client.get_job(job.job_id)).chunks[0].attempt == 0
+        await handler.stopped.wait()
+    shown = await client.get_job(job.job_id)
+    assert (shown.state, shown.chunks[0].attempt) == (JobState.RUNNING, 0)
 
 
 @pytest.mark.parametrize("form", ["async def", "functools.wraps", "a lambda", "functools.partial", "async __call__"])

@@ -18,13 +18,13 @@ import os, sys
 from jobledger_client import ClientClosedError, EngineRunner, JobClient, JobState
 target, kind = sys.argv[1:]
 
-def is_refused(work):
+def is_refused(work, words="fork"):
     child = os.fork()
     if child == 0:
         try:
             work()
         except (ClientClosedError, RuntimeError) as error:
-            os._exit(7 if "fork" in str(error) else 1)
+            os._exit(7 if words in str(error) else 1)
         os._exit(2)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 """
@@ -41,7 +41,7 @@ CALL = """
 with JobClient(target) as client:
     job_id = client.create_job(kind).job.job_id
     with client._caller._throttle._lock:  # another thread may hold it at any moment
-        assert is_refused(lambda: client.get_job(job_id))
+        assert is_refused(lambda: client.get_job(job_id), "create another one after the fork")
     assert client.get_job(job_id).job_id == job_id
 """
 RUNNER = """

@@ -8,11 +8,11 @@ from datetime import timedelta
 import grpc
 import pytest
 from jobledger.v1.worker_service_pb2 import WatchLeasesResponse
-from jobledger_client import AsyncJobClient, ChunkContext, EngineRunner, JobClient, JobState
+from jobledger_client import AsyncJobClient, ChangeType, ChunkContext, EngineRunner, JobClient, JobState
 from jobledger_client._worker._lease_watch import LeaseWatch
 from jobledger_client._worker._leases import HeldLeases
 
-from tests.client.conftest import Serving
+from tests.client.conftest import Serving, Waits, changes
 from tests.client.controlled import Played, SetTime
 from tests.client.test_fencing import Holder
 from tests.support.bounds import BOUND, CALL_TIMEOUT
@@ -55,20 +55,13 @@ async def test_a_cancellation_reaches_handlers_that_send_no_heartbeats(
 async def test_a_lease_that_is_taken_away_stops_a_handler_that_sends_no_heartbeats(
     client: AsyncJobClient, serving: Serving, kind: str, how: str
 ):
-    started, stopped = asyncio.Event(), asyncio.Event()
-
-    async def handler(ctx: ChunkContext) -> None:
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.set()
-
+    handler = Waits()
     job_id = (await client.create_job(kind)).job.job_id
     async with serving({kind: handler}, **LONG), asyncio.timeout(BOUND):
-        await started.wait()
+        await handler.started.wait()
         await (client.cancel_job(job_id, force=True) if how == "forced" else client.delete_job(job_id, force=True))
-        await stopped.wait()
+        await handler.stopped.wait()
+    assert not {ChangeType.CHUNK_RELEASED, ChangeType.CHUNK_FAILED} & {*await changes(client, job_id)}
 
 
 def test_a_cancellation_reaches_the_process_of_an_engine(server: Server, sync_client: JobClient, kind: str):

@@ -133,6 +133,10 @@ REFUSED: list[tuple[str, Callable[[ChunkContext], object]]] = [
     ("a chunk must have at most 50", lambda ctx: [ctx.artifact(f"{n}", uri="s3://b/k") for n in range(51)]),
     ("a job must have at most 100", lambda ctx: [ctx.artifact(f"{n}", uri="s3://b/k", job=True) for n in range(101)]),
     ("message must", lambda ctx: ctx.progress(message="a\0b")),
+    ("percent must be within", lambda ctx: ctx.progress(percent=101)),
+    ("items_completed must be within", lambda ctx: ctx.progress(items_completed=11)),
+    ("uri must have a scheme", lambda ctx: ctx.artifact("a", uri="/etc/passwd")),
+    ("uri must have a scheme", lambda ctx: ctx.result("result.txt")),
     ("stage must", lambda ctx: ctx.progress(stage="")),
     ("stage must", lambda ctx: ctx.progress(stage="s" * 129)),
 ]

@@ -45,51 +45,30 @@ async def test_a_handler_runs_in_a_span_under_the_one_that_created_its_job(
 ):
     inside: list[int] = []
 
-    async def handler(ctx: ChunkContext) -> None:
+    def plain(ctx: ChunkContext) -> None:
         inside.append(trace.get_current_span().get_span_context().trace_id)
+
+    async def failing(ctx: ChunkContext) -> None:
+        plain(ctx)
         raise NotRetryable("no", code="NO")
 
-    with trace.get_tracer("test").start_as_current_span("caller") as caller:
-        job = (await client.create_job(kind)).job
-    async with serving({kind: handler}):
-        await client.wait(job.job_id, timeout=CALL_TIMEOUT)
-    [worked] = [span for span in exporter.get_finished_spans() if span.name == f"process {kind}"]
-    assert inside == [caller.get_span_context().trace_id]
-    assert worked.parent is not None
-    assert worked.parent.span_id == caller.get_span_context().span_id
-    assert worked.attributes is not None
-    assert worked.attributes["jobledger.job_id"] == job.job_id
+    handlers = {f"{kind}.failing": failing, f"{kind}.plain": plain, f"{kind}.untraced": plain}
+    with trace.get_tracer("test").start_as_current_span("caller") as span:
+        caller = span.get_span_context()
+        jobs = [(await client.create_job(of_handler)).job for of_handler in list(handlers)[:2]]
+    jobs.append((await client.create_job(f"{kind}.untraced")).job)
+    async with serving(handlers):
+        for job in jobs:
+            await client.wait(job.job_id, timeout=CALL_TIMEOUT)
+    spans = {span.name.removeprefix(f"process {kind}."): span for span in exporter.get_finished_spans()}
+    worked, untraced = spans["failing"], spans["untraced"]
+    assert sorted(inside) == sorted([caller.trace_id, caller.trace_id, untraced.context.trace_id])
+    assert (worked.parent.span_id, spans["plain"].parent.span_id) == (caller.span_id, caller.span_id)
+    assert (untraced.parent, untraced.context.trace_id != caller.trace_id) == (None, True)
+    assert worked.attributes["jobledger.job_id"] == jobs[0].job_id
     assert worked.attributes["jobledger.attempt"] == 1
     assert worked.status.status_code is StatusCode.ERROR
     assert [event.name for event in worked.events] == ["exception"]
-
-
-async def test_a_plain_handler_runs_in_it_too(
-    client: AsyncJobClient, serving: Serving, kind: str, exporter: InMemorySpanExporter
-):
-    inside: list[int] = []
-
-    def handler(ctx: ChunkContext) -> None:
-        inside.append(trace.get_current_span().get_span_context().trace_id)
-
-    with trace.get_tracer("test").start_as_current_span("caller") as caller:
-        job = (await client.create_job(kind)).job
-    async with serving({kind: handler}):
-        await client.wait(job.job_id, timeout=CALL_TIMEOUT)
-    assert inside == [caller.get_span_context().trace_id]
-
-
-async def test_a_job_without_a_trace_is_worked_on_in_one_of_its_own(
-    client: AsyncJobClient, serving: Serving, kind: str, exporter: InMemorySpanExporter
-):
-    async def handler(ctx: ChunkContext) -> None:
-        pass
-
-    job = (await client.create_job(kind)).job
-    async with serving({kind: handler}):
-        await client.wait(job.job_id, timeout=CALL_TIMEOUT)
-    [worked] = [span for span in exporter.get_finished_spans() if span.name == f"process {kind}"]
-    assert worked.parent is None
 
 
 def test_without_opentelemetry_nothing_is_done():

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -229,28 +228,6 @@ def test_a_delay_that_the_service_would_refuse_is_an_error(delay: timedelta, err
         RetryLater(delay)
     with pytest.raises(error, match="delay"):
         FakeContext().release(after=delay)
-
-
-@pytest.mark.parametrize(
-    "report",
-    [
-        lambda ctx: ctx.progress(percent=101),
-        lambda ctx: ctx.progress(stage="bake"),
-        lambda ctx: ctx.progress(items_completed=11),
-        lambda ctx: ctx.artifact("a", uri="/etc/passwd"),
-        lambda ctx: ctx.result("result.txt"),
-    ],
-)
-async def test_a_report_that_cannot_be_is_an_error_where_it_is_made(
-    client: AsyncJobClient, serving: Serving, kind: str, report: Callable[[ChunkContext], None]
-):
-    async def handler(ctx: ChunkContext) -> None:
-        with pytest.raises(ValueError, match=r"percent|stage|items_completed|uri"):
-            report(ctx)
-
-    job = (await client.create_job(kind, item_count=10, stages=["decode"])).job
-    async with serving({kind: handler}):
-        assert (await client.wait(job.job_id, timeout=CALL_TIMEOUT)).state == JobState.COMPLETED
 
 
 async def job_with_full_artifacts(client: AsyncJobClient, kind: str) -> str:

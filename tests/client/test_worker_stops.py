@@ -1,11 +1,7 @@
 """How work stops, against a real server: cancelled, lost, drained, and over restarts."""
 
 import asyncio
-import signal
-import subprocess
-import sys
 import threading
-from contextlib import suppress
 from datetime import timedelta
 from math import inf
 
@@ -17,16 +13,14 @@ from jobledger_client import (
     ChangeType,
     ChunkContext,
     ChunkState,
-    JobClient,
     JobledgerError,
     JobState,
     LeaseStatus,
-    RetryPolicy,
     Worker,
 )
 from jobledger_client._worker._attempt import Attempt
 
-from tests.client.conftest import Serving, changes
+from tests.client.conftest import Serving, Waits, changes
 from tests.conftest import StartServer
 from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
@@ -58,97 +52,6 @@ async def test_a_cancelled_job_reaches_async_handlers(client: AsyncJobClient, se
     assert reported.is_set()
     assert ended_by_cancel.is_set()
     assert ChangeType.CHUNK_RELEASED in await changes(client, job.job_id)
-
-
-async def test_a_cancelled_job_reaches_plain_handlers(client: AsyncJobClient, serving: Serving, kind: str):
-    started = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def handler(ctx: ChunkContext) -> None:
-        loop.call_soon_threadsafe(started.set)
-        assert ctx.wait_cancelled(CALL_TIMEOUT)
-        assert ctx.cancelled
-
-    job = (await client.create_job(kind)).job
-    async with serving({kind: handler}, lease_duration=SHORT):
-        await started.wait()
-        await client.cancel_job(job.job_id)
-        assert (await client.wait(job.job_id, timeout=CALL_TIMEOUT)).state == JobState.CANCELLED
-
-
-async def test_a_lost_lease_stops_the_handler_and_reports_nothing(client: AsyncJobClient, serving: Serving, kind: str):
-    started, stopped = asyncio.Event(), asyncio.Event()
-
-    async def handler(ctx: ChunkContext) -> None:
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.set()
-
-    job = (await client.create_job(kind)).job
-    async with serving({kind: handler}, lease_duration=SHORT):
-        await started.wait()
-        await client.cancel_job(job.job_id, force=True)
-        await stopped.wait()
-    types = await changes(client, job.job_id)
-    assert ChangeType.CHUNK_RELEASED not in types
-    assert ChangeType.CHUNK_FAILED not in types
-
-
-@pytest.mark.guarantee("3c.3")
-async def test_a_handler_that_runs_for_longer_than_its_timeout_fails_its_attempt(
-    client: AsyncJobClient, serving: Serving, kind: str
-):
-    released = threading.Event()
-
-    async def hangs(ctx: ChunkContext) -> None:
-        await asyncio.Event().wait()
-
-    async def swallows(ctx: ChunkContext) -> None:
-        with suppress(asyncio.CancelledError):
-            await asyncio.Event().wait()
-
-    def obeys(ctx: ChunkContext) -> None:
-        assert ctx.wait_cancelled(CALL_TIMEOUT)
-
-    def ignores(ctx: ChunkContext) -> None:
-        assert released.wait(BOUND)
-
-    handlers = {f"{kind}.{one.__name__}": one for one in (hangs, swallows, obeys, ignores)}
-    jobs = [(await client.create_job(one, retry_policy=RetryPolicy(max_attempts=1))).job for one in handlers]
-    async with serving(handlers, handler_timeout=timedelta(seconds=0.05)):
-        ended = [await client.wait(job.job_id, timeout=CALL_TIMEOUT) for job in jobs]
-        released.set()
-    assert [(job.state, job.error.code) for job in ended] == [(JobState.FAILED, "HANDLER_TIMEOUT")] * 4
-
-
-async def test_a_timeout_of_a_kind_goes_before_the_workers_and_the_attempt_is_retried(
-    client: AsyncJobClient, server: Server, kind: str
-):
-    attempts: list[int] = []
-    worker = Worker(server.target, cancel_grace=timedelta(seconds=0.05), handler_timeout=timedelta(hours=1))
-
-    @worker.handler(kind, timeout=timedelta(seconds=0.05))
-    async def handler(ctx: ChunkContext) -> None:
-        attempts.append(ctx.chunk.attempt)
-        if ctx.chunk.attempt == 1:
-            await asyncio.Event().wait()
-
-    retried = RetryPolicy(max_attempts=2, initial_backoff=timedelta(0))
-    job = (await client.create_job(kind, retry_policy=retried)).job
-    serving = asyncio.create_task(worker.serve())
-    ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
-    worker.stop()
-    await serving
-    assert (ended.state, attempts) == (JobState.COMPLETED, [1, 2])
-
-
-def test_a_timeout_is_more_than_nothing():
-    with pytest.raises(ValueError, match="handler_timeout must be more than 0 s; got 0 s"):
-        Worker(handler_timeout=timedelta(0))
-    with pytest.raises(ValueError, match="timeout must be more than 0 s; got -1 s"):
-        Worker().handler("a", timeout=timedelta(seconds=-1))
 
 
 class Crossing:
@@ -228,21 +131,16 @@ async def test_stopping_lets_handlers_finish(client: AsyncJobClient, serving: Se
 async def test_stopping_gives_back_what_does_not_finish(
     client: AsyncJobClient, serving: Serving, kind: str, *, plain: bool
 ):
-    started = asyncio.Event()
     loop = asyncio.get_running_loop()
-    release_thread = threading.Event()
-
-    async def never(ctx: ChunkContext) -> None:
-        started.set()
-        await asyncio.Event().wait()
+    waits, release_thread = Waits(), threading.Event()
 
     def stuck(ctx: ChunkContext) -> None:
-        loop.call_soon_threadsafe(started.set)
+        loop.call_soon_threadsafe(waits.started.set)
         release_thread.wait(BOUND)
 
     job = (await client.create_job(kind)).job
-    async with serving({kind: stuck if plain else never}, drain_timeout=timedelta(seconds=0.01)) as worker:
-        await started.wait()
+    async with serving({kind: stuck if plain else waits}, drain_timeout=timedelta(seconds=0.01)) as worker:
+        await waits.started.wait()
         worker.stop()
     chunk = (await client.get_job(job.job_id)).chunks[0]
     assert (chunk.state, chunk.attempt) == (ChunkState.PENDING, 0)
@@ -250,17 +148,12 @@ async def test_stopping_gives_back_what_does_not_finish(
 
 
 async def test_cancelling_serve_gives_the_chunks_back(client: AsyncJobClient, server: Server, kind: str):
-    started = asyncio.Event()
+    handler = Waits()
     worker = Worker(server.target, drain_timeout=CALL_TIMEOUT)
-
-    @worker.handler(kind)
-    async def handler(ctx: ChunkContext) -> None:
-        started.set()
-        await asyncio.Event().wait()
-
+    worker.handler(kind)(handler)
     job = (await client.create_job(kind)).job
     task = asyncio.create_task(worker.serve())
-    await started.wait()
+    await handler.started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -328,75 +221,3 @@ async def test_stopping_before_serving_serves_nothing(server: Server, kind: str)
     worker.handler(kind)(lambda ctx: None)
     worker.stop()
     await worker.serve()
-
-
-PROGRAM = """
-import asyncio, sys
-from datetime import timedelta
-from jobledger_client import Worker
-
-worker = Worker(sys.argv[1], drain_timeout=timedelta(seconds=0.01), cancel_grace=timedelta(seconds=1))
-
-@worker.handler(sys.argv[2])
-async def handler(ctx):
-    print("started", flush=True)
-    await asyncio.Event().wait()
-
-worker.run()
-print("stopped", flush=True)
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_process_gives_back_its_chunks_when_it_is_asked_to_stop(
-    sync_client: JobClient, server: Server, kind: str, number: signal.Signals
-):
-    job = sync_client.create_job(kind).job
-    command = [sys.executable, "-c", PROGRAM, server.target, kind]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "started\n"
-        process.send_signal(number)
-        output, errors = process.communicate(timeout=BOUND)
-    assert (process.returncode, output, errors) == (0, "stopped\n", "")
-    chunk = sync_client.get_job(job.job_id).chunks[0]
-    assert (chunk.state, chunk.attempt) == (ChunkState.PENDING, 0)
-
-
-DEAF = """
-import asyncio, sys
-from datetime import timedelta
-from jobledger_client import Worker
-
-worker = Worker(sys.argv[1], drain_timeout=timedelta(seconds=0.01), cancel_grace=timedelta(seconds=0.1))
-
-@worker.handler(sys.argv[2])
-async def handler(ctx):
-    print("started", flush=True)
-    while True:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            continue
-
-worker.run()
-print("stopped", flush=True)
-"""
-
-
-def test_a_worker_process_ends_though_a_handler_swallows_each_cancellation(
-    sync_client: JobClient, server: Server, kind: str
-):
-    job = sync_client.create_job(kind).job
-    command = [sys.executable, "-c", DEAF, server.target, kind]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "started\n"
-        process.send_signal(signal.SIGTERM)
-        try:
-            output, _ = process.communicate(timeout=BOUND)
-        finally:
-            process.kill()
-    assert (process.returncode, output) == (0, "stopped\n")
-    chunk = sync_client.get_job(job.job_id).chunks[0]
-    assert (chunk.state, chunk.attempt) == (ChunkState.PENDING, 0)
