@@ -15,7 +15,7 @@ const COMMANDS = {
     yield { job_id: job.job_id, created };
   },
   async *get(client, jobId) {
-    const { job } = await call(client, "GetJob", { job_id: jobId });
+    const { job } = await call(client, "GetJob", { job_id: jobId, view: "JOB_VIEW_DETAIL" });
     yield { job_id: job.job_id, state: job.state, input: fromStruct(job.input) };
   },
   async *list(client, kind) {

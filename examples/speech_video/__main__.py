@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-from jobledger_client import JobClient, JobState
+from jobledger_client import JobClient, JobState, JobView
 
 from examples import processes
 from examples.bucket import Bucket, bucket, read
@@ -35,7 +35,7 @@ def run(stack: ExitStack, target: str, folder: Path) -> None:
     for message in client.watch(job.job_id):
         counts = message.job.chunks_summary
         say(f"  {message.job.progress.percent:5.1f} %: {counts.completed} completed, {counts.processing} processing")
-    job = client.get_job(job.job_id)
+    job = client.get_job(job.job_id, view=JobView.FULL)
     processes.show("GetJob answers", job)
     if job.state != JobState.COMPLETED:
         raise SystemExit("the job did not complete")

@@ -46,7 +46,7 @@ def finish_one(studio: Studio) -> Job:
     job = submit(studio.client, studio.files, "uploads/holiday.y4m", metadata={"album": "2026"})
     for message in studio.client.watch(job.job_id):
         say(f"  {line(message.job)}")
-    job = studio.client.get_job(job.job_id)
+    job = studio.client.get_job(job.job_id, view=JobView.FULL)
     show("GetJob answers", job)
     if job.state != JobState.COMPLETED or b"720p" not in read(job.result_uri):
         raise SystemExit("the job did not complete")

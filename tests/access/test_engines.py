@@ -7,7 +7,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from jobledger.v1.chunk_pb2 import Chunk
 from jobledger.v1.job_pb2 import Job
-from jobledger_client import ApiKeyMissingError, AsyncJobClient, CancelBridge, Dispatcher, EngineRunner, TaskToStop
+from jobledger_client import (
+    ApiKeyMissingError,
+    AsyncJobClient,
+    CancelBridge,
+    Dispatcher,
+    EngineRunner,
+    JobView,
+    TaskToStop,
+)
 
 from tests.access.conftest import Keyed
 from tests.support.bounds import CALL_TIMEOUT, within
@@ -48,7 +56,7 @@ async def test_engines_work_with_a_key(keyed: Keyed, admin: KeyedApi, kind: str)
         runner = stack.enter_context(EngineRunner(target, api_key=key))
         job_id = (await client.create_job(kind)).job.job_id
         working = asyncio.create_task(asyncio.to_thread(work, runner, *await within(pushed.get())))
-        while (await client.get_job(job_id)).chunks[0].task_id != "task":
+        while (await client.get_job(job_id, view=JobView.FULL)).chunks[0].task_id != "task":
             continue
         await client.cancel_job(job_id)
         assert await within(stopped.get()) == "task"

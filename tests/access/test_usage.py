@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.admin_service_pb2 import GetUsageRequest, ListApiKeysRequest, Usage
 from jobledger.v1.job_service_pb2 import GetJobRequest
-from jobledger_client import JobClient, Role, UsageDimension
+from jobledger_client import JobClient, JobView, Role, UsageDimension
 from jobledger_client.cli._main import run
 
 from tests.access.conftest import As, Keyed
@@ -78,8 +78,8 @@ async def test_calls_errors_bytes_and_time_are_counted_on_every_replica(
         "WatchJob": (1, 0),
         "CancelJob": (1, 0),
     }
-    request = GetJobRequest(job_id=job.job_id).ByteSize() * 5 + GetJobRequest(job_id="no-such-job").ByteSize()
-    assert found["GetJob"].bytes_received == request * count
+    requests = [GetJobRequest(job_id=name, view=JobView.FULL) for name in [*[job.job_id] * 5, "no-such-job"]]
+    assert found["GetJob"].bytes_received == sum(request.ByteSize() for request in requests) * count
     assert found["GetJob"].bytes_sent > 5 * count * 200
     assert found["WatchJob"].bytes_sent == pytest.approx(sent, abs=20)  # the same, encoded in another way
     assert all(timedelta(0) < one.duration.ToTimedelta() < timedelta(minutes=10) for one in found.values())

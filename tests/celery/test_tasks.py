@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 from jobledger.v1.job_pb2 import Job
-from jobledger_client import ChangeType, JobClient, RetryPolicy
+from jobledger_client import ChangeType, JobClient, JobView, RetryPolicy
 
 from tests.celery.app import app
 from tests.celery.conftest import Plant
@@ -25,7 +25,7 @@ def failures(caller: JobClient, job_id: str) -> list[str]:
 
 def ended(caller: JobClient, job_id: str) -> Job:
     caller.wait(job_id, timeout=CALL_TIMEOUT)
-    return caller.get_job(job_id)
+    return caller.get_job(job_id, view=JobView.FULL)
 
 
 def begun(caller: JobClient, job_id: str, chunks: int = 1) -> None:
@@ -118,7 +118,7 @@ def test_a_task_that_does_not_listen_is_interrupted(plant: Plant, caller: JobCli
 def test_a_task_that_comes_twice_is_done_once(plant: Plant, caller: JobClient):
     job_id = caller.create_job("celery.gated").job.job_id
     begun(caller, job_id)
-    task_id = caller.get_job(job_id).chunks[0].task_id
+    task_id = caller.get_job(job_id, view=JobView.FULL).chunks[0].task_id
     for same in (task_id, f"{job_id}:0:another"):
         app.send_task("jobledger.celery.gated", (job_id, 0), task_id=same)
     after = caller.create_job("celery.count").job.job_id
@@ -132,7 +132,7 @@ def test_a_task_that_is_revoked_in_celery_is_a_failed_attempt(plant: Plant, call
     once = RetryPolicy(max_attempts=1)
     job_id = caller.create_job("celery.deaf", retry_policy=once).job.job_id
     begun(caller, job_id)
-    app.control.revoke(caller.get_job(job_id).chunks[0].task_id, terminate=True, signal="SIGKILL")
+    app.control.revoke(caller.get_job(job_id, view=JobView.FULL).chunks[0].task_id, terminate=True, signal="SIGKILL")
     job = ended(caller, job_id)
     assert (job.state, job.error.code) == (FAILED, "TaskRevoked")
     assert plant.notes(job_id) == ["began"]

@@ -12,7 +12,7 @@ from multiprocessing.pool import ThreadPool
 from typing import Any, Self
 
 import pytest
-from jobledger_client import AsyncJobClient, ChunkContext, JobState, RetryPolicy, Worker
+from jobledger_client import AsyncJobClient, ChunkContext, JobState, JobView, RetryPolicy, Worker
 from jobledger_client._engines._callbacks import call
 
 from tests.client.conftest import Serving, Waits
@@ -193,7 +193,7 @@ async def test_a_hidden_async_handler_stops_like_any_other(client: AsyncJobClien
         await handler.started.wait()
         worker.stop()
         await handler.stopped.wait()
-    shown = await client.get_job(job.job_id)
+    shown = await client.get_job(job.job_id, view=JobView.FULL)
     assert (shown.state, shown.chunks[0].attempt) == (JobState.RUNNING, 0)
 
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 from jobledger.v1.chunk_pb2 import Artifact
-from jobledger_client import AsyncEngineTask, AsyncJobClient, ChunkNotClaimableError, EngineTask, JobClient
+from jobledger_client import AsyncEngineTask, AsyncJobClient, ChunkNotClaimableError, EngineTask, JobClient, JobView
 
 from tests.support.states import CANCEL_REQUESTED, CANCELLED, COMPLETED, LEASE_LOST, OK, RUNNING, summary
 
@@ -19,13 +19,13 @@ async def test_each_call_may_come_from_another_process(client: AsyncJobClient, k
     assert claimed.job_input["file"] == "a.mp4"
     preview = {"preview": Artifact(uri="https://cdn.example/a.png")}
     assert await task(client, job_id).progress(stage="join", stage_percent=50, job_artifacts=preview) == OK
-    job = await client.get_job(job_id)
+    job = await client.get_job(job_id, view=JobView.FULL)
     assert (job.state, job.progress.percent, job.progress.stage) == (RUNNING, 62.5, "join")
     assert job.artifacts["preview"].uri == "https://cdn.example/a.png"
     assert (job.chunks[0].task_id, job.chunks[0].worker, job.chunks[0].attempt) == ("dag-run-1", "airflow", 1)
     outputs = {"output": {"cuts": 2}, "job_output": {"seconds": 1.5}}
     assert await task(client, job_id).complete(result_uri="https://cdn.example/a.m3u8", **outputs) == OK
-    job = await client.get_job(job_id)
+    job = await client.get_job(job_id, view=JobView.FULL)
     assert (job.output["seconds"], job.chunks[0].output["cuts"]) == (1.5, 2)
     assert (job.state, job.result_uri) == (COMPLETED, "https://cdn.example/a.m3u8")
     assert await task(client, job_id).progress(stage="join") == LEASE_LOST, "it has ended"
@@ -43,7 +43,7 @@ async def test_another_task_is_refused(client: AsyncJobClient, kind: str):
 async def test_a_failure_is_retried_or_is_final(client: AsyncJobClient, kind: str):
     job_id = (await client.create_job(kind)).job.job_id
     assert await task(client, job_id).fail("OOM", "no memory left", stage="cut") == OK
-    job = await client.get_job(job_id)
+    job = await client.get_job(job_id, view=JobView.FULL)
     assert (job.chunks[0].error.code, job.chunks[0].error.stage, summary(job)["pending"]) == ("OOM", "cut", 1)
     other = (await client.create_job(kind)).job.job_id
     assert await task(client, other).fail("NO_SUCH_FILE", retryable=False) == OK
@@ -65,7 +65,7 @@ def test_the_synchronous_one_gives_a_chunk_back(sync_client: JobClient, kind: st
     run = EngineTask(sync_client, job_id, task_id="t", worker="cron", lease_duration=timedelta(seconds=5))
     assert run.progress(percent=10) == OK
     assert run.release("the pod was taken away") == OK
-    chunk = sync_client.get_job(job_id).chunks[0]
+    chunk = sync_client.get_job(job_id, view=JobView.FULL).chunks[0]
     assert (chunk.attempt, sync_client.get_job(job_id).state) == (0, RUNNING)
     assert run.release() == OK, "a repetition"
 

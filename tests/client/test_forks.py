@@ -5,7 +5,7 @@ import sys
 import threading
 
 import pytest
-from jobledger_client import ClientClosedError, EngineRunner, JobClient
+from jobledger_client import ClientClosedError, EngineRunner, JobClient, JobView
 
 from tests.support.bounds import BOUND
 from tests.support.server import Server
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.one_store("processes of a client know nothing of the st
 
 START = """
 import os, sys
-from jobledger_client import ClientClosedError, EngineRunner, JobClient, JobState
+from jobledger_client import ClientClosedError, EngineRunner, JobClient, JobState, JobView
 target, kind = sys.argv[1:]
 
 def is_refused(work, words="fork"):
@@ -71,7 +71,7 @@ with JobClient(target) as client, EngineRunner(target) as runner:
             lambda: setattr(ctx, "output", {"a": 1}),
         ):
             assert is_refused(report)
-    job = client.get_job(job_id)
+    job = client.get_job(job_id, view=JobView.FULL)
     assert (job.state, job.result_uri, job.chunks[0].HasField("output")) == (JobState.COMPLETED, "", False)
 """
 
@@ -90,4 +90,4 @@ def test_a_block_whose_runner_is_closed_waits_for_nothing(server: Server, sync_c
     with pytest.raises(ClientClosedError, match="closed meanwhile"), runner.attempt(job_id, task_id="a"):  # noqa: PT012 - the block is what is tested
         closing.start()
         closing.join(BOUND)
-    assert sync_client.get_job(job_id).chunks[0].state == CHUNK_PROCESSING, "its lease expires"
+    assert sync_client.get_job(job_id, view=JobView.FULL).chunks[0].state == CHUNK_PROCESSING, "its lease expires"

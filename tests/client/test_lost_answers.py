@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
-from jobledger_client import AsyncJobClient, ChunkContext
+from jobledger_client import AsyncJobClient, ChunkContext, JobView
 
 from tests.client.conftest import Serving
 from tests.support.bounds import BOUND
@@ -81,7 +81,7 @@ async def test_lost_answers_of_claims_and_completions_cost_no_attempt(
     ):
         ended = await client.wait(job.job_id)
     assert sorted(worked) == [0, 1, 2, 3]
-    shown = await client.get_job(job.job_id)
+    shown = await client.get_job(job.job_id, view=JobView.FULL)
     assert [*attempts(shown)] == [1, 1, 1, 1]
     assert ended.job_id == job.job_id
     assert between.calls["ClaimChunks"] >= 2

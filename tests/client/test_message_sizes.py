@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from jobledger.v1.chunk_pb2 import Artifact
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, LeaseReport
-from jobledger_client import AsyncJobClient, ChunkContext, JobState
+from jobledger_client import AsyncJobClient, ChunkContext, JobState, JobView
 from jobledger_client._worker._batches import MAX_BATCH, MAX_BATCH_BYTES, batches
 from jobledger_client._worker._heartbeats import Heartbeats
 from jobledger_client._worker._leases import HeldLeases
@@ -87,7 +87,7 @@ async def test_all_that_a_chunk_may_have_is_one_report_and_one_commit(client: As
     job = (await client.create_job(kind)).job
     [claimed] = await client.leases.claim_chunks([kind], worker="w")
     await client.leases.complete_chunks([ChunkCompletion(lease_token=claimed.lease.token, progress=taken.report)])
-    ended = await client.get_job(job.job_id)
+    ended = await client.get_job(job.job_id, view=JobView.FULL)
     assert (ended.state, ended.revision) == (JobState.COMPLETED, 3)  # created, claimed, completed
     assert (len(ended.chunks[0].artifacts), len(ended.artifacts)) == (40, 80)
 
@@ -105,7 +105,7 @@ async def test_an_oversized_completion_loses_no_work(start_server: StartServer, 
         job = (await client.create_job(kind, item_count=4, chunk_size=1)).job
         async with serving({kind: handler}, target=server.target):
             assert (await client.wait(job.job_id, timeout=CALL_TIMEOUT)).state == JobState.COMPLETED
-        job = await client.get_job(job.job_id)
+        job = await client.get_job(job.job_id, view=JobView.FULL)
     assert [len(chunk.artifacts) for chunk in job.chunks] == [12] * 4
     assert {chunk.progress.message for chunk in job.chunks} == {"the last word"}
 
@@ -169,5 +169,5 @@ async def test_the_schemes_are_those_of_the_server(start_server: StartServer, se
         job = (await client.create_job(kind)).job
         async with serving({kind: handler}, target=server.target):
             assert (await client.wait(job.job_id, timeout=CALL_TIMEOUT)).state == JobState.COMPLETED
-        job = await client.get_job(job.job_id)
+        job = await client.get_job(job.job_id, view=JobView.FULL)
     assert job.chunks[0].artifacts["local"].uri == "file:///srv/video.mp4"

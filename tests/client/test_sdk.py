@@ -45,7 +45,7 @@ def test_a_life_in_the_synchronous_client(sync_client: JobClient, kind: str):
     created = client.create_job(kind, item_count=1_000, input={"site": "x"}, labels={"team": "search"})
     job_id = created.job.job_id
     assert created.created
-    job = client.get_job(job_id)
+    job = client.get_job(job_id, view=JobView.FULL)
     assert (len(job.chunks), job.input["site"], job.labels["team"]) == (2, "x", "search")
     assert client.update_job(job_id, priority=9, display_name="Crawl").priority == 9
 
@@ -81,7 +81,7 @@ async def test_a_life_in_the_asynchronous_client(client: AsyncJobClient, kind: s
         "celery-1",
         AttemptOutcome.RELEASED,
     )
-    assert (await client.get_job(job_id)).attempts == [attempt]
+    assert (await client.get_job(job_id, view=JobView.FULL)).attempts == [attempt]
     assert [job.job_id async for job in client.list_jobs(task_id="celery-1", kinds=[kind])] == [job_id]
     found = await client.batch_get_jobs([job_id, "no-such-job"], view=JobView.BASIC)
     assert ([job.job_id for job in found.jobs], list(found.missing_job_ids)) == ([job_id], ["no-such-job"])

@@ -10,6 +10,7 @@ from jobledger_client import (
     ChunkContext,
     ChunkState,
     JobState,
+    JobView,
     NewJob,
     RetryPolicy,
     StopReason,
@@ -68,7 +69,7 @@ async def test_a_handler_is_stopped_at_the_end_of_the_run(client: AsyncJobClient
         ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
         assert await reasons.get() is StopReason.LEASE_LOST
     assert (ended.state, ended.error.code) == (JobState.FAILED, "TIMED_OUT")
-    assert (await client.get_job(job.job_id)).chunks[0].state == ChunkState.CANCELLED
+    assert (await client.get_job(job.job_id, view=JobView.FULL)).chunks[0].state == ChunkState.CANCELLED
     assert (await changes(client, job.job_id))[-1] == ChangeType.RUN_TIMED_OUT
 
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from jobledger_client import ChunkState, JobClient
+from jobledger_client import ChunkState, JobClient, JobView
 
 from tests.support.bounds import BOUND
 from tests.support.server import Server
@@ -49,5 +49,5 @@ def test_a_worker_process_gives_back_its_chunks_when_it_is_asked_to_stop(
             process.kill()
     assert (process.returncode, output) == (0, "stopped\n")
     assert bool(errors) is (handler == "swallows"), errors
-    chunk = sync_client.get_job(job.job_id).chunks[0]
+    chunk = sync_client.get_job(job.job_id, view=JobView.FULL).chunks[0]
     assert (chunk.state, chunk.attempt) == (ChunkState.PENDING, 0)

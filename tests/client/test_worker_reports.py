@@ -13,6 +13,7 @@ from jobledger_client import (
     ChunkContext,
     ChunkState,
     JobState,
+    JobView,
     NotRetryable,
     RetryLater,
     RetryPolicy,
@@ -45,7 +46,7 @@ async def test_progress_artifacts_and_the_result_arrive(client: AsyncJobClient, 
                 assert message.job.progress.message == "half of it"
                 assert message.job.artifacts["poster"].uri == "https://host/poster"
                 seen.set()
-    ended = await client.get_job(job.job_id)
+    ended = await client.get_job(job.job_id, view=JobView.FULL)
     assert ended.result_uri == "s3://bucket/result"
     artifacts = ended.chunks[0].artifacts
     assert set(artifacts) == {"preview", "late"}
@@ -63,7 +64,7 @@ async def test_outputs_arrive_and_wait_returns_that_of_the_job(client: AsyncJobC
     async with serving({kind: handler}):
         ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
     assert (ended.state, ended.output["score"], len(ended.chunks)) == (JobState.COMPLETED, 0.5, 0)
-    [chunk] = (await client.get_job(job.job_id)).chunks
+    [chunk] = (await client.get_job(job.job_id, view=JobView.FULL)).chunks
     assert (chunk.output["frames"], list(chunk.output["of"])) == (3, ["a", None])
 
 
@@ -134,7 +135,7 @@ async def test_a_failure_reports_what_where_and_that_it_is_final(client: AsyncJo
         ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
     assert ended.state == JobState.FAILED
     assert (ended.error.code, ended.error.message, ended.error.stage) == ("DAMAGED", "the file is damaged", "decode")
-    assert (await client.get_job(job.job_id)).chunks[0].attempt == 1
+    assert (await client.get_job(job.job_id, view=JobView.FULL)).chunks[0].attempt == 1
 
 
 async def test_a_busy_worker_ends_a_chunk_and_claims_the_next_in_one_commit(
@@ -163,7 +164,7 @@ async def test_a_handler_reports_when_to_try_again(client: AsyncJobClient, servi
         async for message in messages:
             if ChangeType.CHUNK_FAILED in [change.type for change in message.event.changes]:
                 break
-    chunk = (await client.get_job(job.job_id)).chunks[0]
+    chunk = (await client.get_job(job.job_id, view=JobView.FULL)).chunks[0]
     assert (chunk.state, chunk.attempt) == (ChunkState.PENDING, 1)
     assert (chunk.error.code, chunk.error.message) == ("TOO_MANY_REQUESTS", "HTTP 429")
     waits = chunk.next_attempt_time.ToDatetime() - chunk.start_time.ToDatetime()
@@ -178,7 +179,7 @@ async def test_the_last_attempt_is_final_also_with_a_delay(client: AsyncJobClien
     async with serving({kind: handler}):
         ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
     assert (ended.state, ended.error.code) == (JobState.FAILED, "RetryLater")
-    assert (await client.get_job(job.job_id)).chunks[0].attempt == 2
+    assert (await client.get_job(job.job_id, view=JobView.FULL)).chunks[0].attempt == 2
 
 
 async def test_a_handler_releases_its_chunk_without_a_counted_attempt(
@@ -195,7 +196,7 @@ async def test_a_handler_releases_its_chunk_without_a_counted_attempt(
             if released:
                 break
     assert released[0].reason == "no space"
-    chunk = (await client.get_job(job.job_id)).chunks[0]
+    chunk = (await client.get_job(job.job_id, view=JobView.FULL)).chunks[0]
     assert (chunk.state, chunk.attempt, chunk.progress.message) == (ChunkState.PENDING, 0, "the disk is full")
     assert (
         timedelta(hours=2) <= chunk.next_attempt_time.ToDatetime() - chunk.start_time.ToDatetime() < timedelta(hours=3)
@@ -217,7 +218,7 @@ async def test_a_chunk_released_for_no_time_is_claimed_again_at_once(
     async with serving({kind: handler}):
         ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
     assert (ended.state, calls) == (JobState.COMPLETED, 2)
-    assert (await client.get_job(job.job_id)).chunks[0].attempt == 1
+    assert (await client.get_job(job.job_id, view=JobView.FULL)).chunks[0].attempt == 1
 
 
 @pytest.mark.parametrize(

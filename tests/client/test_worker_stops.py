@@ -15,6 +15,7 @@ from jobledger_client import (
     ChunkState,
     JobledgerError,
     JobState,
+    JobView,
     LeaseStatus,
     Worker,
 )
@@ -104,12 +105,12 @@ async def test_heartbeats_keep_a_quiet_lease(client: AsyncJobClient, serving: Se
     job = (await client.create_job(kind)).job
     async with serving({kind: handler}, lease_duration=SHORT):
         while len(expiries) < 5:  # four extensions: longer than the lease itself
-            chunk = (await client.get_job(job.job_id)).chunks[0]
+            chunk = (await client.get_job(job.job_id, view=JobView.FULL)).chunks[0]
             if chunk.HasField("lease_expire_time"):
                 expiries.add(chunk.lease_expire_time.ToNanoseconds())
         may_end.set()
         assert (await client.wait(job.job_id, timeout=CALL_TIMEOUT)).state == JobState.COMPLETED
-    assert (await client.get_job(job.job_id)).chunks[0].attempt == 1
+    assert (await client.get_job(job.job_id, view=JobView.FULL)).chunks[0].attempt == 1
 
 
 async def test_stopping_lets_handlers_finish(client: AsyncJobClient, serving: Serving, kind: str):
@@ -142,7 +143,7 @@ async def test_stopping_gives_back_what_does_not_finish(
     async with serving({kind: stuck if plain else waits}, drain_timeout=timedelta(seconds=0.01)) as worker:
         await waits.started.wait()
         worker.stop()
-    chunk = (await client.get_job(job.job_id)).chunks[0]
+    chunk = (await client.get_job(job.job_id, view=JobView.FULL)).chunks[0]
     assert (chunk.state, chunk.attempt) == (ChunkState.PENDING, 0)
     release_thread.set()
 
@@ -157,7 +158,7 @@ async def test_cancelling_serve_gives_the_chunks_back(client: AsyncJobClient, se
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert (await client.get_job(job.job_id)).chunks[0].state == ChunkState.PENDING
+    assert (await client.get_job(job.job_id, view=JobView.FULL)).chunks[0].state == ChunkState.PENDING
 
 
 async def test_a_worker_outlives_a_restart_of_the_server(start_server: StartServer, serving: Serving, kind: str):

@@ -17,6 +17,7 @@ from jobledger_client import (
     ChunkState,
     JobClient,
     JobState,
+    JobView,
     NotRetryable,
     RetryLater,
     RetryPolicy,
@@ -132,7 +133,7 @@ async def test_a_worker_survives_whatever_a_handler_raises(
     job = (await client.create_job(kind, item_count=2 * len(ENDS), chunk_size=1, retry_policy=ONCE)).job
     async with serving({kind: handler if form == "async" else plain}, concurrency=1, lease_duration=HOUR):
         await client.wait(job.job_id, timeout=CALL_TIMEOUT)
-    chunks = (await client.get_job(job.job_id)).chunks
+    chunks = (await client.get_job(job.job_id, view=JobView.FULL)).chunks
     assert dict(zip(ENDS, [chunk.error.code for chunk in chunks[::2]], strict=True)) == {
         name: code for name, (_, code) in ENDS.items()
     }
@@ -331,7 +332,7 @@ async def test_a_handler_that_blocks_the_loop_is_named_and_loses_no_lease(
         expiries: set[int] = set()
         with JobClient(server.target, timeout=CALL_TIMEOUT) as own:
             while len(expiries) < 5:
-                expiries.add(own.get_job(ctx.job_id).chunks[0].lease_expire_time.ToNanoseconds())
+                expiries.add(own.get_job(ctx.job_id, view=JobView.FULL).chunks[0].lease_expire_time.ToNanoseconds())
 
     job = (await client.create_job(kind)).job
     async with serving({kind: handler}, heartbeat_interval=timedelta(seconds=0.3)):

@@ -6,7 +6,7 @@ from uuid import uuid4
 import grpc
 from jobledger.v1.chunk_pb2 import WorkError
 from jobledger.v1.job_pb2 import Job, JobView
-from jobledger.v1.job_service_pb2 import BatchGetJobsRequest
+from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, GetJobRequest
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
@@ -87,11 +87,19 @@ async def test_a_request_without_job_id_or_with_an_unknown_view_is_refused(api: 
 async def test_a_batch_has_what_was_found_in_order_and_names_the_rest(api: Api, kind: str):
     ids = [(await api.create(kind, input={"n": n})).job_id for n in range(3)]
     missing = [uuid4().hex for _ in range(2)]
-    request = BatchGetJobsRequest(job_ids=[ids[2], missing[0], ids[0], missing[1], ids[1]])
-    answer = await api.jobs.BatchGetJobs(request)
+    answer = await api.batch_get(job_ids=[ids[2], missing[0], ids[0], missing[1], ids[1]])
     assert [job.job_id for job in answer.jobs] == [ids[2], ids[0], ids[1]]
     assert list(answer.missing_job_ids) == missing
     assert list(answer.jobs) == [await api.get(ids[2]), await api.get(ids[0]), await api.get(ids[1])]
+
+
+async def test_unless_a_view_is_asked_for_a_job_is_small(api: Api, kind: str):
+    job_id = (await api.create(kind, input={"a": 1}, item_count=3)).job_id
+    default = (await api.jobs.GetJob(GetJobRequest(job_id=job_id))).job
+    [of_batch] = (await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[job_id]))).jobs
+    assert default == of_batch == await api.get(job_id, view=BASIC)
+    assert not default.chunks
+    assert default.chunks_summary.total == 1
 
 
 async def test_a_batch_in_view_basic_has_neither_input_nor_chunks(api: Api, kind: str):

@@ -236,7 +236,7 @@ async def test_large_outputs_end_pages_and_leave_no_room_unused(api: Api, kind: 
     for begin in range(0, count, 20):
         some = claimed[begin : begin + 20]
         await api.complete(*some, output=large)
-    raw = await api.jobs.GetJob(GetJobRequest(job_id=job.job_id))
+    raw = await api.jobs.GetJob(GetJobRequest(job_id=job.job_id, view=FULL))
     assert 2 * MIB < raw.ByteSize() <= 3 * MIB
     seen, token = list(raw.job.chunks), raw.job.next_chunks_page_token
     while token:

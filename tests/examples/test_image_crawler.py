@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from jobledger.v1.chunk_pb2 import WorkError
 from jobledger.v1.worker_service_pb2 import ChunkFailure, ChunkRelease
-from jobledger_client import AttemptOutcome, InvalidFieldError, JobClient, JobNotFoundError, RetryPolicy
+from jobledger_client import AttemptOutcome, InvalidFieldError, JobClient, JobNotFoundError, JobView, RetryPolicy
 
 from examples.bucket import Bucket
 from examples.image_crawler import tree
@@ -56,7 +56,7 @@ def test_a_crawl_counts_what_a_plain_loop_counts(caller: JobClient, files: Bucke
     job_id = submit(caller, "site", len(found), limit=1_200).job_id
     for message in caller.watch(job_id, timeout=CALL_TIMEOUT):
         summary(message.job)  # its counts add up, in every message
-    job = caller.get_job(job_id)
+    job = caller.get_job(job_id, view=JobView.FULL)
     assert (job.state, job.progress.percent, job.progress.items_completed) == (COMPLETED, 100, 1_200)
     assert all(chunk.task_id.startswith(f"{job_id}:{chunk.index}:") for chunk in job.chunks)
     assert totals_of(caller, job_id) == sum(map(crawl, found[:1_200]), Totals())
@@ -75,7 +75,7 @@ class TestTroubleToday:
         failure = ChunkFailure(lease_token=second.lease.token, error=WorkError(code="HTTP_500"))
         assert [caller.leases.fail_chunks([failure])[0].status for _ in range(3)] == [OK] * 3
         assert caller.leases.complete_chunks([second.lease.token])[0].status == LEASE_LOST
-        job = caller.get_job(job_id)
+        job = caller.get_job(job_id, view=JobView.FULL)
         assert (summary(job), job.progress.percent) == ({"total": 5, "pending": 4, "completed": 1}, 20)
         done = [token]
         while len(done) < 5:
@@ -83,7 +83,7 @@ class TestTroubleToday:
                 one.lease.token for one in caller.leases.claim_chunks(["crawl.drift"], worker="hand", max_chunks=9)
             ]
         caller.leases.complete_chunks(done)
-        job = caller.get_job(job_id)
+        job = caller.get_job(job_id, view=JobView.FULL)
         assert (job.state, summary(job), job.progress.items_completed) == (
             COMPLETED,
             {"total": 5, "completed": 5},
@@ -99,14 +99,14 @@ class TestTroubleToday:
         job_id = submit(caller, "stuck", 2, limit=2).job_id
         with caller.watch(job_id, timeout=CALL_TIMEOUT) as messages:
             assert any(message.job.chunks_summary.processing for message in messages)
-        [chunk] = caller.get_job(job_id).chunks
+        [chunk] = caller.get_job(job_id, view=JobView.FULL).chunks
         worker = int(chunk.worker.rpartition("-")[2])
         os.kill(worker, signal.SIGSTOP)  # it may not have come to that image yet, and does not find the good one
         stuck.rename(stuck.with_suffix(".fifo"))
         stuck.write_bytes(good)
         os.kill(worker, signal.SIGKILL)
         caller.wait(job_id, timeout=CALL_TIMEOUT)
-        job = caller.get_job(job_id)
+        job = caller.get_job(job_id, view=JobView.FULL)
         assert (job.state, job.chunks[0].attempt) == (COMPLETED, 2)
         lost, _ = caller.list_attempts(job_id)
         assert (lost.outcome, lost.error.code) == (AttemptOutcome.FAILED, "WorkerLostError")
@@ -118,14 +118,14 @@ class TestTroubleToday:
         broken.write_bytes(b"no image")
         job_id = submit(caller, "broken", 600, limit=600, priority=8).job_id
         caller.wait(job_id, timeout=CALL_TIMEOUT)
-        job = caller.get_job(job_id)
+        job = caller.get_job(job_id, view=JobView.FULL)
         assert (job.state, summary(job)) == (FAILED, {"total": 2, "completed": 1, "failed": 1})
         assert (job.chunks[1].state, job.chunks[1].attempt, job.error.chunk_index) == (CHUNK_FAILED, 2, 1)
         assert job.error.code == "UnidentifiedImageError"
         broken.write_bytes(good)
         assert caller.retry_job(job_id).retry_count == 1
         caller.wait(job_id, timeout=CALL_TIMEOUT)
-        job = caller.get_job(job_id)
+        job = caller.get_job(job_id, view=JobView.FULL)
         assert (job.state, [chunk.attempt for chunk in job.chunks]) == (COMPLETED, [1, 3])
 
     def test_a_failed_chunk_goes_again_while_the_crawl_runs(self, caller: JobClient):
@@ -137,7 +137,7 @@ class TestTroubleToday:
         assert summary(job) == {"total": 2, "pending": 1, "processing": 1}
         [again] = caller.leases.claim_chunks(["crawl.one_chunk"], worker="hand")
         caller.leases.complete_chunks([again.lease.token, other.lease.token])
-        assert (again.chunk.index, caller.get_job(job_id).state) == (0, COMPLETED)
+        assert (again.chunk.index, caller.get_job(job_id, view=JobView.FULL).state) == (0, COMPLETED)
 
     def test_a_silent_worker_has_a_time_out(self, caller: JobClient):
         job_id = caller.create_job("crawl.silent", item_count=10, retry_policy=AT_ONCE).job.job_id

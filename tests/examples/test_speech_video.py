@@ -37,10 +37,14 @@ def answers(caller: JobClient, server: Server, stack: ExitStack, folder: Path) -
     files = start(stack, server.target, folder)
     submit(caller, files, speech, "speech-a")
     assert submit(caller, files, speech, "speech-a").job_id == "speech-a", "submitting again is no second job"
-    before = answer_of(caller.get_job("speech-a"))
+    before = answer_of(caller.get_job("speech-a", view=JobView.FULL))
     assert len(list(caller.list_jobs(kinds=[KIND]))) == 1
     ended = caller.wait("speech-a", timeout=CALL_TIMEOUT)
-    return {"before": before, "ended": answer_of(ended), "after": answer_of(caller.get_job("speech-a"))}
+    return {
+        "before": before,
+        "ended": answer_of(ended),
+        "after": answer_of(caller.get_job("speech-a", view=JobView.FULL)),
+    }
 
 
 class TestTroubleToday:
@@ -68,7 +72,7 @@ class TestTroubleToday:
     def test_answers_stay_small_for_many_segments(self, caller: JobClient):
         job = caller.create_job("speech.many", chunks=[{"audio": f"many/segment-{n}.wav"} for n in range(2_000)]).job
         assert caller.get_job(job.job_id, view=JobView.BASIC).ByteSize() < 1_000
-        assert len(caller.get_job(job.job_id).chunks) == 1_000, "and the rest in pages"
+        assert len(caller.get_job(job.job_id, view=JobView.FULL).chunks) == 1_000, "and the rest in pages"
         assert [chunk.index for chunk in caller.list_chunks(job.job_id, page_size=300)] == list(range(2_000))
         page = caller.list_chunks(job.job_id, states=[ChunkState.PENDING], page_size=50).page()
         assert (len(page.chunks), bool(page.next_page_token)) == (50, True)
@@ -124,7 +128,7 @@ def mixed(caller: JobClient) -> dict[str, Any]:
     caller.leases.complete_chunks([leases[0]])
     error = WorkError(code="CUDA_ERROR", message="out of memory")
     caller.leases.fail_chunks([ChunkFailure(lease_token=leases[1], error=error, not_retryable=True)])
-    return answer_of(caller.get_job(job_id))
+    return answer_of(caller.get_job(job_id, view=JobView.FULL))
 
 
 def test_one_get_counts_segments_in_every_state(mixed: dict[str, Any]):

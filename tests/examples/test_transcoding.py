@@ -233,7 +233,7 @@ def test_a_wrong_file_fails_once_with_its_task(studio: Studio, files: Bucket):
     job = studio.client.wait(submit(studio.client, files, "uploads/letter.y4m").job_id, timeout=CALL_TIMEOUT)
     assert (job.state, job.error.code, job.error.stage) == (FAILED, "BadUploadError", "validate")
     assert "letter.y4m is not a Y4M video" in job.error.message
-    assert studio.client.get_job(job.job_id).chunks[0].attempt == 1
+    assert studio.client.get_job(job.job_id, view=JobView.FULL).chunks[0].attempt == 1
     reported = studio.inbox.wait(job.job_id, "job.failed", BOUND)["data"]
     assert (reported["error"]["stage"], reported["error"]["message"]) == ("validate", job.error.message)
 

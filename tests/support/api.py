@@ -4,7 +4,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import grpc
-from jobledger.v1.job_pb2 import Job, JobState
+from jobledger.v1.job_pb2 import Job, JobState, JobView
 from jobledger.v1.job_service_pb2 import (
     BatchGetJobsRequest,
     BatchGetJobsResponse,
@@ -68,10 +68,12 @@ class Api:
 
     async def get(self, job_id: str, **fields: object) -> Job:
         """Return a job, with its input and chunks unless another view is asked for."""
+        fields.setdefault("view", JobView.JOB_VIEW_FULL)
         return (await self.jobs.GetJob(GetJobRequest(job_id=job_id, **fields))).job
 
     async def batch_get(self, **fields: object) -> BatchGetJobsResponse:
         """Get several jobs."""
+        fields.setdefault("view", JobView.JOB_VIEW_FULL)
         return await self.jobs.BatchGetJobs(BatchGetJobsRequest(**fields))
 
     async def list_jobs(self, **fields: object) -> ListJobsResponse:

@@ -126,11 +126,11 @@ class AsyncJobCalls(AsyncJobLists, AsyncJobWatches):
         self,
         job_id: str,
         *,
-        view: JobView = JobView.FULL,
+        view: JobView = JobView.BASIC,
         owner: str = "",
         timeout: timedelta | None = None,
     ) -> Job:
-        """Return the job with its input and first 1,000 chunks; DETAIL has the input, BASIC neither, STATUS even less.
+        """Return the job; DETAIL adds its input, FULL also its first 1,000 chunks and last attempts; STATUS has less.
 
         Of large chunks there may be fewer: `list_chunks` continues from the job's `next_chunks_page_token`.
 
@@ -143,7 +143,7 @@ class AsyncJobCalls(AsyncJobLists, AsyncJobWatches):
         self,
         job_ids: Iterable[str],
         *,
-        view: JobView = JobView.FULL,
+        view: JobView = JobView.BASIC,
         owner: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.BatchGetJobsResponse:

@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.chunk_pb2 import Attempt, Chunk, ChunkRange
 from jobledger.v1.event_pb2 import JobEvent
 from jobledger.v1.job_pb2 import Job
-from jobledger_client import AsyncJobClient, AttemptOutcome, ChangeType, ChunkState, WatchMessageType
+from jobledger_client import AsyncJobClient, AttemptOutcome, ChangeType, ChunkState, JobView, WatchMessageType
 
 from jobledger_console.streams import WatchMessage
 
@@ -72,7 +72,7 @@ class JobModel:
             if self._is_loaded:
                 return
             self._newer.clear()
-            job = await client.get_job(self._job_id, owner=self._owner)
+            job = await client.get_job(self._job_id, view=JobView.FULL, owner=self._owner)
             self._take_job(job)
             self._take_chunks(job.chunks)
             await self._load_chunks(client, job.next_chunks_page_token)

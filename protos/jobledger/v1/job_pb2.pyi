@@ -71,7 +71,7 @@ class _JobView:
 class _JobViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobView.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     JOB_VIEW_UNSPECIFIED: _JobView.ValueType  # 0
-    """JOB_VIEW_UNSPECIFIED is FULL for GetJob and BatchGetJobs, BASIC for ListJobs."""
+    """JOB_VIEW_UNSPECIFIED is BASIC."""
     JOB_VIEW_BASIC: _JobView.ValueType  # 1
     """JOB_VIEW_BASIC leaves out `input` and `chunks`."""
     JOB_VIEW_FULL: _JobView.ValueType  # 2
@@ -90,7 +90,7 @@ class JobView(_JobView, metaclass=_JobViewEnumTypeWrapper):
     """JobView is how much of a job a response shows."""
 
 JOB_VIEW_UNSPECIFIED: JobView.ValueType  # 0
-"""JOB_VIEW_UNSPECIFIED is FULL for GetJob and BatchGetJobs, BASIC for ListJobs."""
+"""JOB_VIEW_UNSPECIFIED is BASIC."""
 JOB_VIEW_BASIC: JobView.ValueType  # 1
 """JOB_VIEW_BASIC leaves out `input` and `chunks`."""
 JOB_VIEW_FULL: JobView.ValueType  # 2

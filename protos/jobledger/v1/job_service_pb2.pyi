@@ -605,7 +605,7 @@ class GetJobRequest(_message.Message):
     job_id: _builtins.str
     """job_id is the job. Required."""
     view: _job_pb2.JobView.ValueType
-    """view says how much to return. UNSPECIFIED: FULL."""
+    """view says how much to return. UNSPECIFIED: BASIC, which is small; chunks and attempts are asked for by FULL."""
     owner: _builtins.str
     """owner is whose job it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
     call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
@@ -659,7 +659,7 @@ class BatchGetJobsRequest(_message.Message):
     VIEW_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     view: _job_pb2.JobView.ValueType
-    """view says how much to return. UNSPECIFIED: FULL."""
+    """view says how much to return. UNSPECIFIED: BASIC, which is small; chunks and attempts are asked for by FULL."""
     owner: _builtins.str
     """owner is whose jobs they are. An owner other than the key's own requires a key with the role ADMIN; otherwise the
     call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.

@@ -80,7 +80,7 @@ class JobService(MsgStruct, frozen=True):
         return encoded_outcomes(job if isinstance(job, Refusal) else next(outcomes) for job in jobs)
 
     async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:
-        owner, view = read_owner(request, caller), lists.view(request.view, absent=View.FULL)
+        owner, view = read_owner(request, caller), lists.view(request.view)
         key = job_key(owner, request.job_id)
         if self.encoded is not None and (kept := self.encoded.job(key, view)) is not None:
             return kept
@@ -115,7 +115,7 @@ class JobService(MsgStruct, frozen=True):
 
     async def BatchGetJobs(self, request: api.BatchGetJobsRequest, caller: Caller) -> bytes:
         owner, job_ids = read_owner(request, caller), read.batch_ids(request)
-        view = lists.view(request.view, absent=View.FULL)
+        view = lists.view(request.view)
         keys = [job_key(owner, job_id) for job_id in job_ids]
         if self.encoded is not None and (kept := self.encoded.jobs(owner, keys, view)) is not None:
             return kept

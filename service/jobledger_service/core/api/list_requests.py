@@ -24,10 +24,10 @@ from .owners import owner_of
 _VIEWS: Final = {job_pb2.JobView.Value(f"JOB_VIEW_{view}"): view for view in View}
 
 
-def view(number: int, *, absent: View) -> View:
-    """Return the view of a request; `absent` is the meaning of UNSPECIFIED."""
+def view(number: int) -> View:
+    """Return the view of a request."""
     if number == job_pb2.JOB_VIEW_UNSPECIFIED:
-        return absent
+        return View.BASIC
     known = _VIEWS.get(cast("job_pb2.JobView.ValueType", number))
     if known is None:
         raise InvalidField(("view", must_be_one_of(number, View)))
@@ -74,7 +74,7 @@ def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
         order = _ORDERS.get(request.order)
         if order is None:
             checks.one_of("order", request.order, Order.__members__)
-    shown = view(request.view, absent=View.BASIC)
+    shown = view(request.view)
     return Listing(job_filter, order or Order.CREATE_TIME, request.ascending, limit=limit, view=shown)
 
 
