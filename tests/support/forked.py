@@ -58,14 +58,19 @@ class Forked:
     def poll(self) -> int | None:
         """Return the exit status, negative for a signal, or None while it runs."""
         with self._reading:
-            if self.returncode is None and select.select([self._status], [], [], 0)[0]:
+            if self.returncode is None and self._has_ended(0):
                 self.returncode = self._number()
         return self.returncode
+
+    def _has_ended(self, timeout: float) -> bool:
+        ending = select.poll()  # unlike select.select, it takes descriptors above 1,023
+        ending.register(self._status, select.POLLIN)
+        return bool(ending.poll(timeout * 1_000))
 
     def wait(self, timeout: float) -> int:
         """Wait for the end and return the exit status."""
         if self.poll() is None:
-            select.select([self._status], [], [], timeout)
+            self._has_ended(timeout)
         if (status := self.poll()) is None:
             raise subprocess.TimeoutExpired(f"jobledger-server {self.pid}", timeout)
         return status
