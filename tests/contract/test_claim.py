@@ -181,12 +181,6 @@ async def test_one_who_waits_is_woken_when_a_backoff_ends(api: Api, kind: str):
     assert claimed.chunk.start_time.ToNanoseconds() >= result.next_attempt_time.ToNanoseconds()
 
 
-async def test_a_chunk_is_not_claimed_before_its_backoff_ends(api: Api, kind: str):
-    await api.create(kind, retry_policy={"initial_backoff": timedelta(hours=1)})
-    await api.fail(*await api.claim(kind))
-    assert await api.claim(kind) == []
-
-
 async def test_one_who_left_takes_nothing(api: Api, kind: str):
     request = ClaimChunksRequest(kinds=[kind], worker="gone", wait=MINUTE)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -195,14 +189,6 @@ async def test_one_who_left_takes_nothing(api: Api, kind: str):
     await api.create(kind)
     [claimed] = await api.claim(kind, worker="here", wait=MINUTE)  # the server may hear late that the other has left
     assert (claimed.chunk.worker, claimed.chunk.attempt) == ("here", 1)
-
-
-async def test_a_priority_given_while_it_runs_holds_for_the_rest(api: Api, kind: str):
-    low = await api.create(kind, priority=1, item_count=2, chunk_size=1)
-    await api.create(kind, priority=2)
-    mask = {"paths": ["priority"]}
-    await api.update(low.job_id, update_mask=mask, priority=3)
-    assert [one.job_id for one in await api.claim(kind, 2)] == [low.job_id] * 2
 
 
 @pytest.mark.parametrize(

@@ -114,12 +114,14 @@ async def test_items_are_cut_into_chunks(api: Api, kind: str, items: int, size: 
 
 
 async def test_a_new_chunk_has_not_begun(api: Api, kind: str):
-    job = await api.get((await api.create(kind, item_count=1)).job_id)
-    chunk = job.chunks[0]
+    job = await api.get((await api.create(kind)).job_id)
+    [chunk] = job.chunks
     assert (chunk.attempt, chunk.max_attempts, chunk.worker, chunk.task_id) == (0, 3, "", "")
     assert chunk.create_time == job.create_time
     assert chunk.HasField("progress")
-    for absent in ("input", "error", "start_time", "end_time", "lease_expire_time", "next_attempt_time"):
+    for absent in (
+        "first_item", "last_item", "input", "error", "start_time", "end_time", "lease_expire_time", "next_attempt_time",
+    ):  # fmt: skip
         assert not chunk.HasField(absent)
 
 
@@ -130,13 +132,6 @@ async def test_explicit_chunks_have_their_own_inputs_and_items(api: Api, kind: s
     assert [chunk.HasField("input") for chunk in job.chunks] == [True, True, False]
     assert [(chunk.first_item, chunk.last_item) for chunk in job.chunks] == [(0, 9), (10, 10), (11, 15)]
     assert job.progress.items_total == 16
-
-
-async def test_a_job_without_items_has_one_chunk_without_items(api: Api, kind: str):
-    job = await api.get((await api.create(kind)).job_id)
-    assert len(job.chunks) == 1
-    assert not job.chunks[0].HasField("first_item")
-    assert not job.chunks[0].HasField("last_item")
 
 
 async def test_ten_thousand_chunks_are_the_most(api: Api, kind: str):
@@ -152,13 +147,6 @@ async def test_the_same_request_id_answers_with_the_same_job_as_it_is_now(api: A
     assert (first.created, second.created) == (True, False)
     assert second.job.job_id == first.job.job_id
     assert second.job.state == RUNNING
-
-
-async def test_the_same_job_id_with_the_same_content_answers_with_the_job_that_exists(api: Api, kind: str):
-    request = CreateJobRequest(kind=kind, job_id=uuid4().hex, input={"a": [1, 2]}, labels={"x": "1", "y": "2"})
-    first, second = await api.jobs.CreateJob(request), await api.jobs.CreateJob(request)
-    assert (first.created, second.created) == (True, False)
-    assert first.job == second.job
 
 
 @pytest.mark.parametrize("change", OTHER_CONTENT)

@@ -288,14 +288,14 @@ QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.
 
 
 @pytest.mark.guarantee("3b.7")
-@settings(max_examples=4, suppress_health_check=QUIET)
+@settings(max_examples=2, suppress_health_check=QUIET)
 @given(st.data())
 def test_what_is_allowed_at_the_edges_is_shown_everywhere(caller: Caller, data: st.DataObject):
     lives(data, caller, ALLOWED)
 
 
 @pytest.mark.guarantee("3b.7")
-@settings(max_examples=10, suppress_health_check=QUIET)
+@settings(max_examples=5, suppress_health_check=QUIET)
 @given(st.data())
 def test_every_edge_of_a_job_is_refused_or_shown_everywhere(caller: Caller, data: st.DataObject):
     lives(data, caller, WILD)
@@ -319,13 +319,13 @@ def moves(caller: Caller, one: imports.ImportedJob, edges: Edges) -> None:
         caller.show(one.job.job_id, kind)
 
 
-@settings(max_examples=3, suppress_health_check=QUIET)
+@settings(max_examples=2, suppress_health_check=QUIET)
 @given(ALLOWED.imports)
 def test_an_import_that_is_allowed_at_the_edges_is_shown_everywhere(caller: Caller, one: imports.ImportedJob):
     moves(caller, one, ALLOWED)
 
 
-@settings(max_examples=10, suppress_health_check=QUIET)
+@settings(max_examples=5, suppress_health_check=QUIET)
 @given(WILD.imports)
 def test_every_edge_of_an_import_is_refused_or_shown_everywhere(caller: Caller, one: imports.ImportedJob):
     moves(caller, one, WILD)

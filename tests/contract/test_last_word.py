@@ -74,15 +74,6 @@ async def test_stages_are_timed_to_the_last_one_and_those_that_were_passed_are_a
     assert timings[-1].end_time == job.update_time
 
 
-async def test_a_repeated_end_reports_nothing_again(api: Api, kind: str):
-    job_id = (await api.create(kind, item_count=10)).job_id
-    [claimed] = await api.claim(kind)
-    await api.complete(claimed, progress=LAST)
-    job = await api.get(job_id)
-    assert (await api.complete(claimed, progress=LAST | {"message": "again"}))[0].status == OK
-    assert await api.get(job_id) == job
-
-
 async def test_a_failure_may_report_when_the_next_attempt_begins(api: Api, kind: str):
     job_id = (await api.create(kind, retry_policy={"initial_backoff": timedelta(minutes=10), "jitter": 0})).job_id
     [claimed] = await api.claim(kind)

@@ -4,12 +4,12 @@ import grpc
 import pytest
 from google.longrunning.operations_pb2 import GetOperationRequest
 from google.longrunning.operations_pb2_grpc import OperationsStub
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 from jobledger.v1.job_pb2 import Job, JobView
 from jobledger.v1.job_service_pb2 import GetJobRequest, UpdateJobRequest
 from jobledger.v1.worker_service_pb2 import CompleteChunksRequest
 
+from tests.bulk.runs import create_many
 from tests.support.api import Api
 from tests.support.errors import invalid, read
 from tests.support.states import COMPLETED, FAILED, LEASE_LOST, OK
@@ -60,12 +60,11 @@ async def test_a_job_and_its_chunks_show_what_was_declared(api: Api, kind: str):
     assert batch.jobs[0] == job
     page = await api.list_chunks(job.job_id)
     assert page.chunks == job.chunks
-
-
-async def test_what_is_not_declared_is_absent(api: Api, kind: str):
-    job = await api.job_in(COMPLETED, kind)
-    assert not job.HasField("output")
-    assert not job.chunks[0].HasField("output")
+    stub = OperationsStub(api.channel)
+    operation = await stub.GetOperation(GetOperationRequest(name=f"operations/{job.job_id}"))
+    response = Job()
+    assert operation.response.Unpack(response)
+    assert response.output == whole
 
 
 async def test_lists_and_watches_show_no_output(api: Api, kind: str):
@@ -88,15 +87,6 @@ async def test_lists_and_watches_show_no_output(api: Api, kind: str):
         assert not listed.HasField("output")
         assert not any(chunk.HasField("output") for chunk in listed.chunks)
     assert (await shown(api, job.job_id)).output == struct(y=1)
-
-
-async def test_an_operation_has_it(api: Api, kind: str):
-    job = await completed(api, kind, struct(), job_output=struct(y=1))
-    stub = OperationsStub(api.channel)
-    operation = await stub.GetOperation(GetOperationRequest(name=f"operations/{job.job_id}"))
-    response = Job()
-    assert operation.response.Unpack(response)
-    assert response.output == struct(y=1)
 
 
 async def test_the_output_of_a_job_shows_once_it_is_completed_and_the_last_one_holds(api: Api, kind: str):
@@ -253,7 +243,7 @@ async def test_large_outputs_end_pages_and_leave_no_room_unused(api: Api, kind: 
 
 @pytest.mark.guarantee("3b.2")
 async def test_a_batch_of_jobs_with_outputs_stays_within_an_answer(api: Api, kind: str):
-    large, ids = of_bytes(64 * 1024), [(await api.create(kind)).job_id for _ in range(50)]
+    large, ids = of_bytes(64 * 1024), await create_many(api, kind, 50)
     for one in await api.claim(kind, 50):
         await api.complete(one, job_output=large)
     batch = await api.batch_get(job_ids=ids, view=BASIC)
@@ -261,8 +251,3 @@ async def test_a_batch_of_jobs_with_outputs_stays_within_an_answer(api: Api, kin
     assert all(job.output == large for job in batch.jobs)
     assert len(batch.jobs) > 40
     assert [*[job.job_id for job in batch.jobs], *batch.unread_job_ids] == ids
-
-
-async def test_it_is_shown_as_json(api: Api, kind: str):
-    job = await completed(api, kind, struct(), job_output=struct(a={"b": [1, None, True, "x"]}))
-    assert MessageToDict(job)["output"] == {"a": {"b": [1, None, True, "x"]}}

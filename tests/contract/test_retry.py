@@ -112,17 +112,6 @@ async def test_the_history_says_which_chunks_went_again(api: Api, kind: str):
     assert (named.chunk_count, len(runs), runs[-1][1]) == (44, 20, 54)
 
 
-async def test_the_result_that_a_kept_chunk_declared_is_kept(api: Api, kind: str):
-    job = await api.create(kind, item_count=2, chunk_size=1)
-    first, second = await api.claim(kind, 2)
-    await api.complete(first, result_uri="s3://results/all")
-    await api.fail(second, not_retryable=True)
-    await api.retry(job.job_id)
-    await api.complete(*await api.claim(kind))
-    job = await api.get(job.job_id)
-    assert (job.state, job.result_uri) == (COMPLETED, "s3://results/all")
-
-
 async def test_a_lease_of_the_run_before_is_lost(api: Api, kind: str):
     job = await api.create(kind)
     claimed = await api.claim(kind)

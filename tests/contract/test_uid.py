@@ -5,7 +5,7 @@ from uuid import UUID
 import grpc
 import pytest
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import CreateJobRequest, ListJobEventsRequest
+from jobledger.v1.job_service_pb2 import ListJobEventsRequest
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
@@ -55,16 +55,6 @@ async def test_each_job_has_a_uid_of_its_own_everywhere(api: Api, kind: str):
         changed = await watch.message()
     assert (snapshot.type, snapshot.job.uid) == (SNAPSHOT, job.uid)
     assert (changed.type, changed.job.uid, changed.event.uid) == (CHANGED, job.uid, job.uid)
-
-
-async def test_a_job_that_is_only_validated_has_none(api: Api, kind: str):
-    assert (await api.create(kind, validate_only=True)).uid == ""
-
-
-async def test_a_repeated_creation_has_the_uid_of_the_first(api: Api, kind: str):
-    request = CreateJobRequest(kind=kind, request_id=kind)
-    first, second = [(await api.jobs.CreateJob(request)).job for _ in range(2)]
-    assert first.uid == second.uid
 
 
 @pytest.mark.guarantee("3d.8")

@@ -141,13 +141,6 @@ async def test_chunks_in_work_and_their_reports_wake_no_stream(tenants: Tenants,
         assert tenants.scrape().value("jobledger_watch_wakeups_total") - before == 1
 
 
-async def test_a_stream_counts_as_a_watch(start_server: StartServer, connect: Callable[[Server], Api], kind: str):
-    api = connect(start_server(MAX_WATCHES_WITHOUT_KEYS="1"))
-    async with watching(api, kind):
-        with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHES"):
-            await LeaseStream(api, kind).message()
-
-
 async def test_a_stream_ends_with_its_key_and_others_continue(tenants: Tenants, kind: str):
     alice, bob = await tenants.api("alice"), await tenants.api("bob")
     async with watching(alice, kind) as stream, watching(bob, kind) as other:

@@ -125,14 +125,6 @@ async def test_a_job_that_is_whole_names_no_page(api: KeyedApi, kind: str):
         assert (len(shown.chunks), shown.next_chunks_page_token) == (3 if view == FULL else 0, "")
 
 
-async def test_a_job_of_more_chunks_than_a_view_has_names_the_next_page(api: KeyedApi, kind: str):
-    job = await api.create(kind, item_count=1_001, chunk_size=1)
-    shown = await api.get(job.job_id)
-    assert len(shown.chunks) == 1_000
-    request = ListChunksRequest(job_id=job.job_id, page_token=shown.next_chunks_page_token)
-    assert [chunk.index for chunk in (await api.jobs.ListChunks(request)).chunks] == [1_000]
-
-
 async def test_characters_of_many_bytes_count_as_many(api: KeyedApi, kind: str):
     clef = "\U0001d11e"
     job = await api.create(kind, item_count=900, chunk_size=1)
