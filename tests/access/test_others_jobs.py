@@ -88,19 +88,18 @@ ASKED: dict[str, Ask] = {
 }
 
 
-@pytest.mark.parametrize("method", ASKED)
 async def test_without_the_role_no_other_owner_is_named_whether_or_not_it_exists(
-    admin: KeyedApi, theirs: KeyedApi, owner: str, method: str
+    admin: KeyedApi, theirs: KeyedApi, owner: str
 ):
-    ask = ASKED[method]
-    await ask(theirs, owner)  # its own
-    for named in ("default", "nobody-has-this-name", "not an owner"):
-        with refused(grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING") as result:
-            await ask(theirs, named)
-        assert result.metadata == {"method": method, "role": "ADMIN"}
-    with invalid("owner" if method == "GetJobStats" else "filter.owner"):
-        await ask(admin, "not an owner")
-    await ask(admin, "nobody-has-this-name")
+    for method, ask in ASKED.items():
+        await ask(theirs, owner)  # its own
+        for named in ("default", "nobody-has-this-name", "not an owner"):
+            with refused(grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING") as result:
+                await ask(theirs, named)
+            assert result.metadata == {"method": method, "role": "ADMIN"}
+        with invalid("owner" if method == "GetJobStats" else "filter.owner"):
+            await ask(admin, "not an owner")
+        await ask(admin, "nobody-has-this-name")
 
 
 async def test_tokens_of_one_owner_open_nothing_of_another(admin: KeyedApi, theirs: KeyedApi, owner: str, kind: str):

@@ -9,6 +9,7 @@ from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import FailurePolicy, Job, JobView
 from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchJobsResponse, WatchMode
 
+from tests.bulk.runs import create_many
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
 from tests.support.states import (
@@ -67,7 +68,7 @@ async def test_a_watch_that_nothing_matches_begins_with_a_bookmark(api: Api, kin
 
 
 async def test_more_jobs_than_a_page_are_all_there_at_the_start(api: Api, kind: str):
-    ids = {(await api.create(kind)).job_id for _ in range(520)}
+    ids = {*await create_many(api, kind, 520)}
     async with api.watch_jobs(kind) as watch:
         messages = await watch.changes(520)
         assert {message.job.job_id for message in messages} == ids
