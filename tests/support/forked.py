@@ -30,6 +30,13 @@ BEFORE = "IMPORT_BEFORE"
 """A variable of the environment: a module to import before the server starts."""
 
 
+def is_readable(descriptor: int, timeout: float) -> bool:
+    """Wait until there is something to read, or an end. Unlike `select.select`, it takes descriptors above 1,023."""
+    reading = select.poll()
+    reading.register(descriptor, select.POLLIN)
+    return bool(reading.poll(timeout * 1_000))
+
+
 class Forked:
     """A running `jobledger-server` with these arguments, environment, directory and standard error."""
 
@@ -58,19 +65,14 @@ class Forked:
     def poll(self) -> int | None:
         """Return the exit status, negative for a signal, or None while it runs."""
         with self._reading:
-            if self.returncode is None and self._has_ended(0):
+            if self.returncode is None and is_readable(self._status, 0):
                 self.returncode = self._number()
         return self.returncode
-
-    def _has_ended(self, timeout: float) -> bool:
-        ending = select.poll()  # unlike select.select, it takes descriptors above 1,023
-        ending.register(self._status, select.POLLIN)
-        return bool(ending.poll(timeout * 1_000))
 
     def wait(self, timeout: float) -> int:
         """Wait for the end and return the exit status."""
         if self.poll() is None:
-            self._has_ended(timeout)
+            is_readable(self._status, timeout)
         if (status := self.poll()) is None:
             raise subprocess.TimeoutExpired(f"jobledger-server {self.pid}", timeout)
         return status

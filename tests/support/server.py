@@ -2,7 +2,6 @@
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from typing import IO, Self
 
 from tests.support.bounds import BOUND
 from tests.support.constants import PROGRAM, VARIABLE, environment_of
-from tests.support.forked import Forked
+from tests.support.forked import Forked, is_readable
 
 COMMAND = Path(sys.executable).with_name("jobledger-server")
 READY = "jobledger listening on "
@@ -81,8 +80,7 @@ class Server:
     def _ready_line(self) -> str:
         assert self.process is not None
         assert self.process.stdout is not None
-        readable, _, _ = select.select([self.process.stdout], [], [], BOUND)
-        line = self.process.stdout.readline() if readable else ""
+        line = self.process.stdout.readline() if is_readable(self.process.stdout.fileno(), BOUND) else ""
         if not line.startswith(READY):
             self.kill()
             raise AssertionError(f"the server did not become ready; it said {line!r} and logged:\n{self.tail()}")
