@@ -21,11 +21,12 @@ from .core.database.engines import Pooling, open_database
 from .core.database.label_indexes import prepare_labels
 from .core.database.maintenance.migrate import prepare
 from .core.feature import core
-from .core.kernel import Feature, Kernel
+from .core.kernel import Environment, Feature, Kernel
 from .core.model.history.writer_level import OUTDATED, outdated
 from .core.model.refusals.errors import Refusal
 from .core.opening import indexed_labels_of, open_kernel
 from .core.write.batch import Commit
+from .core.write.row_families import OpenFamily
 from .features.access.feature import access
 from .features.artifacts.feature import artifacts
 from .features.bulk.api import bulk
@@ -49,7 +50,7 @@ from .transport.rpc_server import RpcServer
 
 log = structlog.get_logger(__name__)
 
-FEATURES: Final[Sequence[Callable[[Kernel], Feature]]] = (
+FEATURES: Final[Sequence[Feature]] = (
     access,
     artifacts,
     bulk,
@@ -67,6 +68,9 @@ FEATURES: Final[Sequence[Callable[[Kernel], Feature]]] = (
 )
 """All features but the metrics, which count from before the kernel on."""
 
+DERIVED_TABLES: Final = [table for feature in FEATURES for table in feature.derived_tables]
+"""The derived tables of all features."""
+
 CLOSE_SECONDS: Final = 5.0
 """Seconds for the last writes of a server, and for its database to let go of it, after the drain of its calls."""
 
@@ -76,6 +80,11 @@ SWITCH_INTERVAL = 0.0005
 
 def _new_id() -> str:
     return str(uuid_utils.uuid7())
+
+
+def families_of(environment: Environment) -> list[OpenFamily]:
+    """Return the row families of all features."""
+    return [family for feature in FEATURES for family in feature.families(environment)]
 
 
 class App:
@@ -94,23 +103,22 @@ class App:
         loop = asyncio.get_running_loop()
         self._database.on_outdated = lambda level: loop.call_soon_threadsafe(self._outdated, level)
         self._metrics = metrics = Metrics(self._database.dialect.kind)
+        environment = Environment(settings, self._database, _new_id)
         self._kernel = open_kernel(
-            settings,
-            self._database,
+            environment,
+            families_of(environment),
             on_commit=self._on_commit,
             on_batch=metrics.measured,
             on_merged=metrics.merged.inc,
             on_unreadable=metrics.unreadable,
             clock=clock_of(self._database),
-            new_id=_new_id,
             sample_jitter=random.random,
             random_bytes=secrets.token_bytes,
             rate_limiter=rate_limiter_of(settings),
         )
-        features = [make(self._kernel) for make in (self._metrics.feature, *FEATURES)]
+        features = [metrics.open(self._kernel), *(feature.open(self._kernel) for feature in FEATURES)]
         self._features = [core(self._kernel, features), *features]
         for feature in self._features:
-            self._kernel.committer.register(feature.families)
             if feature.count_deliveries is not None:
                 self._kernel.vitals.count_deliveries = feature.count_deliveries
         self._rpc_server = self._build_rpc_server(settings, self._kernel)

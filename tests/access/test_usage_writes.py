@@ -30,7 +30,7 @@ async def test_a_write_of_usage_that_is_not_waited_for_counts_each_call_once(tmp
 
     async with opened(f"sqlite:///{tmp_path / 'usage.db'}") as ledger:
         kernel = ledger.kernel
-        feature = usage(kernel)
+        feature = usage.open(kernel)
         kernel.calls.usage.counts_for(DEFAULT_CALLER, METHOD).calls += 3
         event.listen(kernel.database.writer, "before_cursor_execute", hold)
         duty = asyncio.create_task(feature.duties[0].run(lambda _name, _succeeded: None))

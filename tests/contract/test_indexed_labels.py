@@ -22,7 +22,6 @@ from jobledger.v1.job_service_pb2 import (
 from jobledger.v1.system_health_pb2 import GetSystemHealthRequest
 from jobledger_service.core.database.engines import open_database
 from jobledger_service.core.database.label_indexes import LabelIndexStore
-from jobledger_service.core.database.maintenance.recount import Recount
 
 from tests.bulk.runs import ended
 from tests.conftest import StartServer
@@ -31,6 +30,7 @@ from tests.support.api import Api, fresh_kind
 from tests.support.databases import new_database
 from tests.support.errors import invalid
 from tests.support.keys import CALLER, KeyedApi, first_key
+from tests.support.recount import recount
 from tests.support.server import Server, run_command
 from tests.support.states import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
 
@@ -210,7 +210,7 @@ async def test_lists_are_the_same_before_while_and_after_a_label_is_indexed(
     assert server.defects() == []
     with closing(open_database(server.database)) as database:
         rows = written(database)
-        assert Recount(database, lambda _: None, lambda *_: None).run().label_indexes == 1
+        assert recount(database).label_indexes == 1
         assert written(database) == rows, "what servers wrote is what the jobs have"
 
 

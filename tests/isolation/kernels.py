@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager, closing
 from typing import Any
 from uuid import uuid4
 
+from jobledger_service.app import families_of
 from jobledger_service.core.database.engines import open_database
 from jobledger_service.core.database.maintenance.migrate import upgrade
-from jobledger_service.core.kernel import Kernel
+from jobledger_service.core.kernel import Environment, Kernel
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.job import JobSpec, owner_of
@@ -21,7 +22,6 @@ from jobledger_service.core.write.commands import CancelJob, ClaimChunks, Claime
 from jobledger_service.settings import Settings
 
 from tests.support.clocks import SetClock
-from tests.support.families import all_families
 
 HOUR = 3_600 * SECOND
 
@@ -78,20 +78,19 @@ async def opened(url: str, **settings: Any) -> AsyncIterator[Ledger]:
 
     with closing(open_database(url)) as database:
         upgrade(database)
+        environment = Environment(Settings(queue_wait=60, **settings), database, lambda: str(uuid4()))
         kernel = open_kernel(
-            Settings(queue_wait=60, **settings),
-            database,
+            environment,
+            families_of(environment),
             on_commit=commits.append,
             on_batch=nothing,
             on_merged=nothing,
             on_unreadable=nothing,
             clock=SetClock(clock),
-            new_id=lambda: str(uuid4()),
             sample_jitter=lambda: 0.5,
             random_bytes=bytes,
             rate_limiter=None,
         )
-        kernel.committer.register(all_families(database))
         running = asyncio.create_task(kernel.committer.run())
         yield Ledger(kernel, clock, commits)
         kernel.committer.close()

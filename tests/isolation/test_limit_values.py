@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jobledger_service.core.database.tables import limits
 from jobledger_service.core.model.bounds.slots import LimitScope
 from jobledger_service.core.model.job import JobSpec, job_key
 from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob
@@ -13,6 +12,7 @@ from jobledger_service.core.write.commands import CancelJob, ClaimChunks, Create
 from jobledger_service.core.write.working_set import MAX_BATCH_ROWS
 from jobledger_service.features.limits.commands import GrantSlots, SetLimit
 from jobledger_service.features.limits.store import LimitStore
+from jobledger_service.features.limits.tables import limits
 from sqlalchemy import func, select
 
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger

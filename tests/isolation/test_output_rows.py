@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from jobledger_service.core.database.rows.deleted_jobs import MAX_TRIM_BYTES
 from jobledger_service.core.database.rows.entry import JOB_ITSELF
 from jobledger_service.core.database.rows.reads import View
 from jobledger_service.core.database.tables import deleted_outputs, events, outputs
@@ -14,7 +15,7 @@ from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import NO_RESULTS, NOTHING_NEW, Failure, Results, WorkReport
 from jobledger_service.core.write.commands import CompleteChunks, DeleteJob, FailChunks, Heartbeat, RetryJob
-from jobledger_service.features.retention.store import MAX_TRIM_BYTES, SqlHistoryStore
+from jobledger_service.features.retention.store import SqlHistoryStore
 from sqlalchemy import event, func, select
 
 from tests.isolation.large_jobs import ALICE, LargeLedger, large_ledger

@@ -15,17 +15,12 @@ from jobledger.v1.bulk_pb2 import CancelJobsRequest
 from jobledger.v1.webhook_pb2 import WEBHOOK_EVENT_TYPE_JOB_CREATED
 from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
+from jobledger_service.app import FEATURES, families_of
 from jobledger_service.core.database.engines import Database, open_database
 from jobledger_service.core.duty import Duty
+from jobledger_service.core.kernel import Environment
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.opening import open_kernel
-from jobledger_service.features.access.feature import access
-from jobledger_service.features.limits.api import limits
-from jobledger_service.features.retention.feature import retention
-from jobledger_service.features.statistics.api import statistics
-from jobledger_service.features.usage.api import usage
-from jobledger_service.features.webhooks.feature import webhooks
-from jobledger_service.features.workers.api import workers
 from jobledger_service.settings import Settings
 from sqlalchemy import func, select
 
@@ -33,7 +28,6 @@ from tests.bulk.runs import ended
 from tests.docs.documents import ROOT
 from tests.support.api import fresh_kind
 from tests.support.clocks import SetClock
-from tests.support.families import all_families
 from tests.support.keys import ADMIN, CALLER, KeyedApi
 from tests.support.limits import each_scope, kind_scope, set_limit
 from tests.support.pauses import pause
@@ -46,6 +40,7 @@ DAY = 86_400
 """Seconds."""
 FORGETTING = {
     "retention",
+    "artifact versions",
     "limit retention",
     "key retention",
     "statistics",
@@ -125,23 +120,22 @@ async def forgetting(database: Database, clock: list[int]) -> AsyncIterator[list
         usage_retention=3 * DAY,
     )
     nothing = lambda *_: None  # noqa: E731
+    environment = Environment(settings, database, lambda: str(uuid4()))
     kernel = open_kernel(
-        settings,
-        database,
+        environment,
+        families_of(environment),
         on_commit=nothing,
         on_batch=nothing,
         on_merged=nothing,
         on_unreadable=nothing,
         clock=SetClock(clock),
-        new_id=lambda: str(uuid4()),
         sample_jitter=lambda: 0.5,
         random_bytes=bytes,
         rate_limiter=None,
     )
-    features = [make(kernel) for make in (access, limits, retention, statistics, usage, webhooks, workers)]
-    kernel.committer.register(all_families(database))
+    features = [feature.open(kernel) for feature in FEATURES]
     running = asyncio.create_task(kernel.committer.run())
-    yield [one for feature in features for one in feature.duties if one.name in FORGETTING]
+    yield [duty for feature in features for duty in feature.duties if duty.name in FORGETTING]
     kernel.committer.close()
     await running
     kernel.readers.close()

@@ -69,7 +69,7 @@ def duty_of(duties: Any, name: str) -> Duty:
 
 @pytest.mark.guarantee("3b.2")
 async def test_usage_of_many_keys_is_recorded_and_forgotten_in_steps_between_which_others_go(ledger: Ledger):
-    feature, counted = usage(ledger.kernel), ledger.kernel.calls.usage
+    feature, counted = usage.open(ledger.kernel), ledger.kernel.calls.usage
     for number in range(KEYS):
         counted.counts_for(Caller("alice", "a", f"{number:012x}"), "GetJob").calls += 1
     rows = changed_rows(ledger, "INSERT INTO usage ", "DELETE FROM usage ")
@@ -94,7 +94,7 @@ async def test_the_last_use_of_many_keys_is_recorded_in_steps_between_which_othe
         for name, token in zip(names, tokens, strict=True)
     ]
     keys.write(lambda _: made)
-    feature = access(ledger.kernel)
+    feature = access.open(ledger.kernel)
     assert feature.authenticate is not None
     for begin in range(0, KEYS, 50):
         await asyncio.gather(*map(feature.authenticate, tokens[begin : begin + 50]))

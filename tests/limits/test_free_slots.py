@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobledger_service.core.database.tables import limits
 from jobledger_service.core.model.bounds.slots import LimitScope
 from jobledger_service.core.model.job import JobSpec, job_key
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.write.commands import CreateJob
 from jobledger_service.features.limits.commands import SetLimit
 from jobledger_service.features.limits.store import LimitStore
+from jobledger_service.features.limits.tables import limits
 from sqlalchemy import event, update
 
 from tests.isolation.large_jobs import ALICE, BOB, large_ledger

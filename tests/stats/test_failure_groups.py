@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jobledger_service.core.database.engines import Database
-from jobledger_service.core.database.tables import failures
 from jobledger_service.core.model.bounds.limits import HOUR
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.counts import Counts
@@ -33,6 +32,7 @@ from jobledger_service.features.statistics.family import add_statistics
 from jobledger_service.features.statistics.rollup import StatisticsDelta
 from jobledger_service.features.statistics.rules import StatsQuery
 from jobledger_service.features.statistics.store import SqlStatisticsStore
+from jobledger_service.features.statistics.tables import failures
 from sqlalchemy import event, func, select
 
 DAY = range(480_000, 480_024)

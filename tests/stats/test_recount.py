@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.database.engines import Database, open_database
-from jobledger_service.core.database.maintenance.recount import Recount, Recounted
-from jobledger_service.core.database.unreadable_rows import UnreadableRows
+from jobledger_service.core.database.maintenance.recount import Recounted
 from sqlalchemy import Connection, text
 
 from tests.conftest import StartServer
@@ -19,6 +17,7 @@ from tests.support.api import Api, fresh_kind
 from tests.support.databases import new_database
 from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi, first_key
 from tests.support.limits import each_scope, kind_scope, set_limit
+from tests.support.recount import recount
 from tests.support.server import COMMAND, run_command
 from tests.support.states import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
 
@@ -36,10 +35,6 @@ def derived(database: Database) -> list[list[Any]]:
     """Return all derived rows that say anything, in one order."""
     with database.read() as connection:
         return [sorted(map(tuple, connection.execute(text(statement)))) for statement in DERIVED]
-
-
-def recount(database: Database) -> Recounted:
-    return Recount(database, lambda _: None, ProtoCodec(UnreadableRows()).terms).run()
 
 
 def spoil(connection: Connection, rng: random.Random) -> None:

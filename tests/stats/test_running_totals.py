@@ -4,7 +4,7 @@ import random
 
 import pytest
 from jobledger_service.core.database.engines import Database
-from jobledger_service.core.database.tables import counts, running_totals
+from jobledger_service.core.database.tables import counts
 from jobledger_service.core.model.bounds.limits import HOUR, MAX_SUM
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.write.writing import WriteStore
@@ -13,6 +13,7 @@ from jobledger_service.features.statistics.rollup import Activity, Measure, Stat
 from jobledger_service.features.statistics.rules import StatsQuery
 from jobledger_service.features.statistics.running_totals import ROLLUPS_PER_STEP
 from jobledger_service.features.statistics.store import SqlStatisticsStore
+from jobledger_service.features.statistics.tables import running_totals
 from sqlalchemy import select
 
 OWNERS, KINDS, HOURS = ("me", "you"), ("a", "b.c", "z", BULK), range(480_000, 480_060)

@@ -146,7 +146,7 @@ def test_a_report_and_the_deletion_of_its_job_are_one_event_with_the_artifacts(l
     message = WatchJobResponse.FromString(whole(stored(ledger)[-1]))
     assert (list(message.job.artifacts), list(message.chunks[0].artifacts)) == (["job-0"], ["chunk-0"])
     trim(ledger, 10)
-    assert not history(ledger).trim_versions(10)
+    assert not DeletedArtifacts(ledger.database).trim_versions(10)
     assert held(ledger) == []
 
 
@@ -200,7 +200,7 @@ def test_versions_go_with_the_last_event_that_needs_them(ledger: LargeLedger):
     assert shown(whole(stored(ledger)[-1])) == ["a-0", "b-0"]
     assert trim(ledger, 10) == 8
     assert held(ledger) == [5]
-    assert not history(ledger).trim_versions(10)
+    assert not DeletedArtifacts(ledger.database).trim_versions(10)
     assert held(ledger) == []
 
 
@@ -230,7 +230,7 @@ def test_a_job_that_is_imported_again_has_versions_of_its_own(ledger: LargeLedge
     assert trim(ledger, 2) == 2
     assert [shown(whole(row)) for row in stored(ledger)] == [["b-0"], ["b-0"], ["c-0"]]
     trim(ledger, 10)
-    assert not history(ledger).trim_versions(10)
+    assert not DeletedArtifacts(ledger.database).trim_versions(10)
     assert sorted(ledger.job("big").artifacts) == ["c-0"]
     assert held(ledger) == [1]
 
@@ -259,7 +259,7 @@ def test_the_versions_of_a_deleted_job_go_in_bounded_steps_and_no_event_waits_fo
     last = ledger.reads.position()
     assert trim(ledger, 100) == last
     left = [len(held(ledger))]
-    while history(ledger).trim_versions(1):
+    while DeletedArtifacts(ledger.database).trim_versions(1):
         left.append(len(held(ledger)))
     assert left == [2, 1, 0, 0], "one a step, until a step finds none"
 
@@ -279,12 +279,12 @@ def test_a_removal_reads_the_last_artifacts_of_a_deleted_job_while_history_and_a
     [claimed] = ledger.claim("big", [0])
     report(ledger, claimed, artifacts={"a": Artifact("s3://b/new")})
     assert trim(ledger, 100) == ledger.reads.position()
-    assert not history(ledger).trim_versions(100), "the removal needs them"
+    assert not DeletedArtifacts(ledger.database).trim_versions(100), "the removal needs them"
     deleted = DeletedJob(KEY, old.spec.uid_bytes, 3)
     each = ["s3://b/0/a", "b", "s3://b/0/b", "s3://b/2/a", "b", "s3://b/2/b"]
     assert uris(ledger, deleted, 2) == [["s3://b/job", each[0]], each[1:3], each[3:5], each[5:]]
     ledger.do(DeleteJob(ALICE, job_id_of(removal), "caller", force=True))
-    assert not history(ledger).trim_versions(100)
+    assert not DeletedArtifacts(ledger.database).trim_versions(100)
     assert uris(ledger, deleted, 2) == [[]]
     assert uris(ledger, DeletedJob(KEY, ledger.job("big").spec.uid_bytes, 1), 2) == [["s3://b/new"]]
 

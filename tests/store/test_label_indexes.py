@@ -14,7 +14,6 @@ from jobledger_service.core.database.label_indexes import (
     read_states,
     ready_indexes,
 )
-from jobledger_service.core.database.maintenance.recount import Recount
 from jobledger_service.core.database.tables import job_labels, jobs, label_indexes
 from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.write.writing import WriteStore
@@ -22,6 +21,7 @@ from sqlalchemy import delete, select, update
 
 from bench.population import JobPopulation
 from tests.support.crowds import END
+from tests.support.recount import recount
 
 JOBS = 120
 STEP = 50
@@ -95,7 +95,7 @@ def test_a_recount_makes_indexes_anew(database: Database):
         connection.execute(update(job_labels).where(job_labels.c.priority == 5).values(state="QUEUED", digest=7))
         connection.execute(delete(job_labels).where(job_labels.c.priority != 5))
     assert written(database) != meant
-    assert Recount(database, lambda _: None, lambda *_: None).run().label_indexes == 1
+    assert recount(database).label_indexes == 1
     assert written(database) == meant
     assert state(database) == {"team": True}
     with database.read() as connection:

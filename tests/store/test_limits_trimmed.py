@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from jobledger_service.core.database.engines import Database, open_database
 from jobledger_service.core.database.maintenance.migrate import upgrade
-from jobledger_service.core.database.tables import limits
 from jobledger_service.features.limits.store import LimitStore
+from jobledger_service.features.limits.tables import limits
 from sqlalchemy import insert, select, update
 
 from tests.support.databases import new_database

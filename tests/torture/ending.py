@@ -9,14 +9,12 @@ import grpc
 from jobledger.v1.filter_pb2 import JobFilter
 from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, ListJobsRequest, WatchJobsRequest, WatchMode
 from jobledger.v1.job_service_pb2_grpc import JobServiceStub
-from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.database.engines import open_database
-from jobledger_service.core.database.maintenance.recount import Recount
-from jobledger_service.core.database.unreadable_rows import UnreadableRows
 
 from tests.fuzz.campaign import wrong_line
 from tests.support.bounds import BOUND
 from tests.support.keys import KeyedApi
+from tests.support.recount import recount
 from tests.support.server import Server, running
 from tests.support.watching import BOOKMARK
 from tests.torture.assembly import OWNERS
@@ -27,7 +25,6 @@ from tests.torture.world import World
 PAGE = 100
 DATABASE = "level error: the database"
 """What servers log of a database that is away or has lost commits, as they should."""
-COUNTED = ("counts", "limits", "words", "terms", "unreadable")
 
 
 async def first_cursor(target: str, token: str) -> bytes:
@@ -116,5 +113,5 @@ def _stop(server: Server, writer: HistoryWriter) -> None:
 def _recount(database: str) -> dict[str, int]:
     """Return how many derived rows were wrong."""
     with closing(open_database(database)) as opened:
-        recounted = Recount(opened, lambda _: None, ProtoCodec(UnreadableRows()).terms).run()
-    return {name: getattr(recounted, name) for name in COUNTED}
+        recounted = recount(opened)
+    return {**recounted.rows, "unreadable": recounted.unreadable}

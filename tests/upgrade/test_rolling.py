@@ -10,16 +10,15 @@ from pathlib import Path
 import pytest
 from jobledger.v1.job_service_pb2 import WatchJobsResponse
 from jobledger_client import AsyncJobClient, ChunkContext, JobState, WatchMode, Worker
-from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.database.engines import open_database
-from jobledger_service.core.database.maintenance.recount import Recount, Recounted
-from jobledger_service.core.database.unreadable_rows import UnreadableRows
+from jobledger_service.core.database.maintenance.recount import Recounted
 from jobledger_service.core.model.history.writer_level import OUTDATED
 
 from tests.conftest import QUICK
 from tests.operate.test_writer_level import query
 from tests.support.bounds import BOUND, CALL_TIMEOUT, within
 from tests.support.lives import assert_gapless, assert_ordered
+from tests.support.recount import recount
 from tests.support.server import Server, run_command
 from tests.upgrade.conftest import STILL
 from tests.upgrade.filling import OWNERS, Record
@@ -151,5 +150,5 @@ async def _each_progresses(tenants: list[Tenant], living: list[asyncio.Task[None
 
 def _nothing_is_miscounted(database: str) -> None:
     with closing(open_database(database)) as opened:
-        counted = Recount(opened, lambda _: None, ProtoCodec(UnreadableRows()).terms).run()
+        counted = recount(opened)
     assert counted == Recounted(label_indexes=counted.label_indexes)

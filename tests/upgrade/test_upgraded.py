@@ -13,11 +13,9 @@ from jobledger.v1.webhook_service_pb2 import ListWebhooksRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, CompleteChunksRequest
 from jobledger_service.cli import main as cli
-from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.database.engines import open_database
 from jobledger_service.core.database.maintenance.migrate import upgrade
-from jobledger_service.core.database.maintenance.recount import Recount, Recounted
-from jobledger_service.core.database.unreadable_rows import UnreadableRows
+from jobledger_service.core.database.maintenance.recount import Recounted
 from jobledger_service.core.database.writer_level import read_writer_level
 from jobledger_service.core.model.history.writer_level import WRITER_LEVEL
 from sqlalchemy import inspect
@@ -27,6 +25,7 @@ from tests.conftest import StartServer
 from tests.support.databases import new_database
 from tests.support.errors import refused
 from tests.support.keys import KeyedApi
+from tests.support.recount import recount
 from tests.support.schemas import schema
 from tests.support.states import CANCELLED, COMPLETED, FAILED, LEASE_LOST, OK
 from tests.upgrade.conftest import STILL, ConnectAs
@@ -189,7 +188,7 @@ def test_the_schema_is_that_of_a_new_database(upgraded: str, store: str, tmp_pat
 @pytest.mark.guarantee("3d.12")
 def test_a_recount_finds_nothing_wrong(upgraded: str):
     with closing(open_database(upgraded)) as database:
-        counted = Recount(database, lambda _: None, ProtoCodec(UnreadableRows()).terms).run()
+        counted = recount(database)
     assert counted == Recounted(label_indexes=counted.label_indexes)
 
 

@@ -25,7 +25,7 @@ async def test_an_event_at_a_lost_position_is_delivered(tmp_path: Path):
         on_change = database.history.on_change
         exchanged = Exchanged(database)
         database.history.on_change = on_change
-        recording = webhooks(kernel).duties[0]
+        recording = webhooks.open(kernel).duties[0]
         webhook = SqlWebhookStore(database).create(made("w", owner="hooked"), 1)
         await ledger.create("other", 3)
         assert not await recording.once()  # writes that it is at 3

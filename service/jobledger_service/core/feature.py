@@ -13,11 +13,10 @@ from .database.clock import DatabaseClock
 from .duties.due_rows import holds, leases
 from .duties.service_jobs import ServiceJobs
 from .duty import Duty
-from .kernel import Feature, Kernel
+from .kernel import Kernel, ServerParts
 from .model.bounds.limits import SECOND
 from .read.due import SqlDueStore
 from .write.batch import Commit
-from .write.core_families import core_families
 
 DUE_SCAN_SECONDS: Final = 0.5
 """Seconds between queries for expired leases, due retries, schedules and deadlines, which may be late by as much."""
@@ -29,10 +28,10 @@ CLOCK_RENEW_SECONDS = 5.0
 """Seconds after which the database is asked for the time again; two good clocks part by less than a millisecond."""
 
 
-def core(kernel: Kernel, features: Sequence[Feature]) -> Feature:
+def core(kernel: Kernel, features: Sequence[ServerParts]) -> ServerParts:
     """Return what the core adds; it works the service's own jobs with `features`, and wakes their duties."""
     encoded = EncodedJobs(kernel.store.position()) if kernel.database.single_writer else None
-    handlers = {kind: work for one in features for kind, work in one.chunk_handlers.items()}
+    handlers = {kind: work for feature in features for kind, work in feature.chunk_handlers.items()}
     service_jobs, delay = ServiceJobs(kernel, handlers), round(EXPIRY_DELAY_SECONDS * SECOND)
 
     def on_commit(commit: Commit) -> None:
@@ -50,10 +49,10 @@ def core(kernel: Kernel, features: Sequence[Feature]) -> Feature:
     duties = [service_jobs.duty, leases(kernel, delay), holds(kernel), _waits(kernel)]
     if isinstance(kernel.clock, DatabaseClock):
         duties.append(_clock(kernel, kernel.clock))
-    return Feature(
+    of_features = (duty for feature in features for duty in feature.duties)
+    return ServerParts(
         calls=_calls(kernel, encoded),
-        families=core_families(kernel.database.dialect),
-        duties=[*duties, _due_scanner(kernel, delay, (*duties, *(duty for one in features for duty in one.duties)))],
+        duties=[*duties, _due_scanner(kernel, delay, (*duties, *of_features))],
         on_commit=on_commit,
         drain=drain,
         close=kernel.claims.settle,

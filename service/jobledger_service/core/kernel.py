@@ -1,4 +1,4 @@
-"""What every part of the server is made from, the `Kernel`, and what it adds to the server, a `Feature`."""
+"""What every part of the server is made from, the `Kernel`, and a `Feature`: what a part adds."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from .api.worker_requests import RequestContext
 from .cursor import Cursors
 from .database.clock import LedgerClock
 from .database.engines import Database
+from .database.maintenance.derived_tables import DerivedTable
 from .database.unreadable_rows import UnreadableRows
 from .database.vitals import CountDeliveries, VitalsReader
 from .duty import Duty
@@ -51,13 +52,18 @@ ChunkHandler = Callable[[ClaimedChunk, Turn], Awaitable[None]]
 """Works a chunk of one of the service's own jobs to its end, or to the end of its turn."""
 
 
-class Kernel(MsgStruct, frozen=True):
-    """The core of one server process, and what its calls share (`calls`). `sample_jitter` draws from 0 to 1."""
+class Environment(MsgStruct, frozen=True):
+    """What the kernel and the row families of features are made from."""
 
     settings: Settings
     database: Database
-    clock: LedgerClock
     new_id: NewId
+
+
+class Kernel(Environment, frozen=True):
+    """The core of one server process, and what its calls share (`calls`). `sample_jitter` draws from 0 to 1."""
+
+    clock: LedgerClock
     sample_jitter: Callable[[], float]
     random_bytes: Callable[[int], bytes]
     unreadable: UnreadableRows
@@ -101,19 +107,17 @@ class Kernel(MsgStruct, frozen=True):
         return rows, self.tokens.encode(mark, *last) if last else ""
 
 
-class Feature(MsgStruct, frozen=True):
-    """What a feature adds; all of it is optional.
+class ServerParts(MsgStruct, frozen=True):
+    """What a feature adds to a server; all of it is optional.
 
-    `families` are the rows that batches have for it. `on_commit` gets each commit of this process, before its callers
-    get their answers. `chunk_handlers` work the chunks of the service's own jobs, by kind. `collectors` show its
-    metrics. `authenticate` names callers by their API keys. `max_watches` bounds the open watches of owners.
-    `count_deliveries` counts webhook deliveries for health. `drain` is called when the server begins to drain, `close`
-    when no call and no duty runs any more.
+    `on_commit` gets each commit of this process, before its callers get their answers. `chunk_handlers` work the chunks
+    of the service's own jobs, by kind. `collectors` show its metrics. `authenticate` names callers by their API keys.
+    `max_watches` bounds the open watches of owners. `count_deliveries` counts webhook deliveries for health. `drain` is
+    called when the server begins to drain, `close` when no call and no duty runs any more.
     """
 
     calls: Sequence[Calls] = ()
     duties: Sequence[Duty] = ()
-    families: Sequence[OpenFamily] = ()
     on_commit: Callable[[Commit], None] | None = None
     chunk_handlers: Mapping[str, ChunkHandler] = field(default_factory=dict)
     collectors: Sequence[Collector] = ()
@@ -122,3 +126,19 @@ class Feature(MsgStruct, frozen=True):
     count_deliveries: CountDeliveries | None = None
     drain: Callable[[], None] | None = None
     close: Callable[[], Awaitable[object]] | None = None
+
+
+def no_families(_environment: Environment) -> Sequence[OpenFamily]:
+    """Return no families."""
+    return ()
+
+
+class Feature(MsgStruct, frozen=True):
+    """One part of the service: `open` returns what it adds to a server.
+
+    `families` returns the rows that batches have for it. `derived_tables` are those that a recount makes right again.
+    """
+
+    open: Callable[[Kernel], ServerParts]
+    families: Callable[[Environment], Sequence[OpenFamily]] = no_families
+    derived_tables: Sequence[DerivedTable] = ()

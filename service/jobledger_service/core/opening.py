@@ -1,7 +1,7 @@
 """Opens the core of one server process: store, committer, feed, and what the calls share."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from jobledger_service.settings import InvalidSettingError, Settings
@@ -11,17 +11,15 @@ from jobledger_service.transport.rpc_server import CallControls
 
 from .api.checks import LABEL, LABEL_FORM, SCHEMES
 from .api.codec import ProtoCodec
-from .api.job_requests import NewId
 from .api.quotas import ShownQuotas
 from .api.worker_requests import RequestContext
 from .current_call import begin_call
 from .cursor import Cursors
 from .database.clock import LedgerClock
-from .database.engines import Database
 from .database.rows.entry import Entry
 from .database.unreadable_rows import UnreadableRows
 from .database.vitals import VitalsReader
-from .kernel import Kernel
+from .kernel import Environment, Kernel
 from .model.bounds.limits import SECOND
 from .model.bounds.quotas import Bounds
 from .model.chunk import NO_KIND
@@ -37,6 +35,8 @@ from .write.active_workers import ActiveWorkers
 from .write.batch import Commit, Executor
 from .write.claims import ClaimQueue
 from .write.committer import Batch, Committer, QueueBounds
+from .write.core_families import core_families
+from .write.row_families import OpenFamily
 from .write.writing import WriteStore
 
 if TYPE_CHECKING:
@@ -55,20 +55,20 @@ EXPORT_SHARE = 2
 
 
 def open_kernel(
-    settings: Settings,
-    database: Database,
+    environment: Environment,
+    families: Iterable[OpenFamily],
     *,
     on_commit: Callable[[Commit], None],
     on_batch: Callable[[Batch], None],
     on_merged: Callable[[int], None],
     on_unreadable: Callable[[str], None],
     clock: LedgerClock,
-    new_id: NewId,
     sample_jitter: Callable[[], float],
     random_bytes: Callable[[int], bytes],
     rate_limiter: "RateLimiter | None",
 ) -> Kernel:
-    """Return the core over a database whose schema is up to date."""
+    """Return the core over a database whose schema is up to date; `families` are those of features."""
+    settings, database = environment.settings, environment.database
     unreadable = UnreadableRows(on_unreadable)
     codec, writes = ProtoCodec(unreadable), WriteStore(database, unreadable)
     store = ReadStore(database, unreadable=unreadable)
@@ -76,7 +76,8 @@ def open_kernel(
     readers, cursors = Readers(waits), Cursors(store.epoch.id, lambda: feed.terms)
     queries = Queries(store, readers)
     quiet = round(settings.event_retention * SECOND) // EXPORT_SHARE
-    executor = Executor(writes, codec, clock, cursors, (), quiet=quiet, calendar=clock.calendar)
+    families = (*core_families(database.dialect), *families)
+    executor = Executor(writes, codec, clock, cursors, families, quiet=quiet, calendar=clock.calendar)
     bounds = QueueBounds(wait=settings.queue_wait)
     committer = Committer(executor, on_commit, bounds=bounds, on_batch=on_batch, waits=waits)
     claims = ClaimQueue(committer)
@@ -94,8 +95,8 @@ def open_kernel(
     return Kernel(
         settings=settings,
         database=database,
+        new_id=environment.new_id,
         clock=clock,
-        new_id=new_id,
         sample_jitter=sample_jitter,
         random_bytes=random_bytes,
         unreadable=unreadable,

@@ -1,7 +1,7 @@
 """Group commit: commands that arrive during a transaction are carried out in the next one, owners in turn."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -16,7 +16,6 @@ from .batch import Commit, Executor, Outcome
 from .commands import Command
 from .fair_queue import Admission, BatchBounds, FairQueue, QueuedWork, Throughput
 from .postponed import Postponed
-from .row_families import OpenFamily
 
 Answer = TypeVar("Answer")
 Result = TypeVar("Result")
@@ -85,10 +84,6 @@ class Committer:
         self._wake_event = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "committer")
         self._closed = False
-
-    def register(self, families: Iterable[OpenFamily]) -> None:
-        """Add rows that batches have beside those of jobs and chunks; before the first command."""
-        self._executor.families += families
 
     async def submit(
         self, command: Command[Any, Answer], on_abandoned: Callable[[Answer], None] | None = None

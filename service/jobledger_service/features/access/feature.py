@@ -5,7 +5,7 @@ from typing import Final
 
 from jobledger_service.core.duties.trimming import trimming
 from jobledger_service.core.duty import RECORD_SECONDS, Duty
-from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.kernel import Feature, Kernel, ServerParts
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.read.readers import OPERATORS
 from jobledger_service.transport.methods import Calls
@@ -17,12 +17,12 @@ from .store import SqlKeyStore
 ROWS_PER_STEP: Final = 500
 
 
-def access(kernel: Kernel) -> Feature:
-    """Return what keys add to a server. Without `--auth keys` there is no key ring, and every caller is admitted."""
+def _open(kernel: Kernel) -> ServerParts:
+    """Open the key ring; without `--auth keys` there is none, and every caller is admitted."""
     read, store = kernel.readers.for_server, SqlKeyStore(kernel.database)
     retention = trimming("key retention", kernel, store.trim, round(kernel.settings.audit_retention * SECOND))
     if kernel.settings.auth != "keys":
-        return Feature(calls=[Calls(METHODS, NoKeyCalls())], duties=[retention])
+        return ServerParts(calls=[Calls(METHODS, NoKeyCalls())], duties=[retention])
     shared = not kernel.database.single_writer
     keyring = KeyRing(lambda after: read(store.changes, after), kernel.clock.calendar, store.changes(0), shared=shared)
 
@@ -52,7 +52,7 @@ def access(kernel: Kernel) -> Feature:
 
     run_write, run_read = kernel.committer.run_on_writer, partial(kernel.readers.for_owner, OPERATORS)
     calls = KeyCalls(store, run_write, run_read, kernel.clock.calendar, kernel.random_bytes, kernel.tokens, changed)
-    return Feature(
+    return ServerParts(
         calls=[Calls(METHODS, calls)],
         duties=[
             Duty("keys", refresh, REFRESH_SECONDS),
@@ -62,3 +62,6 @@ def access(kernel: Kernel) -> Feature:
         authenticate=keyring.caller,
         close=record_use,
     )
+
+
+access = Feature(_open)

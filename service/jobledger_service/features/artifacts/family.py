@@ -12,7 +12,6 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.api.convert import encoded_struct, struct_content
 from jobledger_service.core.api.job_requests import NewId
 from jobledger_service.core.database.rows.row_sets import RowSets
-from jobledger_service.core.database.tables import artifact_removals
 from jobledger_service.core.model import lifecycle
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.job import Inputs, Job, JobSpec, job_key, uid_of
@@ -25,6 +24,8 @@ from jobledger_service.core.write.row_families import ArtifactRemover
 from jobledger_service.core.write.undo import Undo
 from jobledger_service.core.write.working_set import WorkingSet
 from jobledger_service.core.write.writing import Transaction
+
+from .tables import artifact_removals
 
 ATTEMPTS: Final = RetryPolicy(max_attempts=8, initial_backoff=2 * SECOND, multiplier=3.0, max_backoff=600 * SECOND)
 """The retries over about half an hour: a bucket that is away for longer needs a person, and RetryJob."""

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, exists, select
 
 from jobledger_service.core.database.cells import artifacts_of
 from jobledger_service.core.database.engines import Database
 from jobledger_service.core.database.rows.artifact_versions import last_version
+from jobledger_service.core.database.rows.deleted_jobs import trim_deleted
+from jobledger_service.core.database.tables import artifact_versions, deleted_versions
 
 from .family import DeletedJob
+from .tables import artifact_removals
 from .walk import Place
 
 MAX_READ_BYTES = 1024 * 1024
@@ -19,7 +22,7 @@ Listed = tuple[Place, str | None]
 
 
 class DeletedArtifacts:
-    """Reads the last artifacts of deleted jobs and their chunks."""
+    """The artifacts of deleted jobs and their chunks."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -50,6 +53,15 @@ class DeletedArtifacts:
         with self._database.read() as connection:
             versions: dict[int, Sequence[str | None]] = {}
             return [(place, self._uri(connection, job, place, versions)) for place in places]
+
+    def trim_versions(self, limit: int) -> bool:
+        """Delete at most `limit` artifact versions, fewer when they are large; return whether there may be more.
+
+        Only of jobs whose events were trimmed, and whose artifacts are not being deleted.
+        """
+        is_read = exists().where(artifact_removals.c.uid == deleted_versions.c.uid)
+        deleted = select(deleted_versions).where(~is_read)
+        return trim_deleted(self._database, deleted, deleted_versions, artifact_versions, limit)
 
     def _uri(
         self, connection: Connection, job: DeletedJob, place: Place, versions: dict[int, Sequence[str | None]]

@@ -9,7 +9,7 @@ from jobledger_service.core.api.services import JOB_SERVICE
 from jobledger_service.core.api.shown_jobs import reply_with, status
 from jobledger_service.core.api.unreadable import encode_each
 from jobledger_service.core.database.rows.reads import JobRead, Listing, View
-from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.kernel import Feature, Kernel, ServerParts
 from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.write.commands import FindCreated
@@ -82,6 +82,8 @@ def _as_read(read: Read) -> Read:
     return read
 
 
-def bulk(kernel: Kernel) -> Feature:
-    """Return what verbs over many jobs add to a server."""
-    return Feature(calls=[Calls(METHODS, BulkCalls(kernel))], chunk_handlers={BULK: BulkRuns(kernel).work})
+def _open(kernel: Kernel) -> ServerParts:
+    return ServerParts(calls=[Calls(METHODS, BulkCalls(kernel))], chunk_handlers={BULK: BulkRuns(kernel).work})
+
+
+bulk = Feature(_open)

@@ -19,7 +19,7 @@ from jobledger_service.core.api.parse import filter_fields
 from jobledger_service.core.api.services import JOB_SERVICE
 from jobledger_service.core.cursor import Cursors
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
-from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.kernel import Feature, Kernel, ServerParts
 from jobledger_service.core.model.bounds.limits import MAX_LABELS
 from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.filters.search import match_prefixes
@@ -243,8 +243,10 @@ def _nearest(name: str) -> str:
 METHODS: Final = (Method(JOB_SERVICE, "ExportJobs", Role.CALLER, Kind.WATCH, waits=True),)
 
 
-def exports(kernel: Kernel) -> Feature:
-    """Return what exports add to a server."""
+def _open(kernel: Kernel) -> ServerParts:
     store = SqlExportStore(kernel.database)
     opened = Exports(store, kernel.tokens, kernel.cursors, kernel.unreadable, kernel.feed)
-    return Feature(calls=[Calls(METHODS, opened)], drain=opened.drain, close=opened.close)
+    return ServerParts(calls=[Calls(METHODS, opened)], drain=opened.drain, close=opened.close)
+
+
+exports = Feature(_open)

@@ -10,7 +10,7 @@ from jobledger_service import VERSION
 from jobledger_service.core.api.convert import MICROS, duration, maker, timestamp
 from jobledger_service.core.api.services import ADMIN_SERVICE
 from jobledger_service.core.duty import MEASURE_SECONDS, Duty
-from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.kernel import Feature, Kernel, ServerParts
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
@@ -99,11 +99,13 @@ class HealthCalls(MsgStruct, frozen=True):
         return api.GetSystemHealthResponse(health=health)
 
 
-def health(kernel: Kernel) -> Feature:
-    """Return what health adds to a server."""
+def _open(kernel: Kernel) -> ServerParts:
     checker = HealthChecker(kernel)
-    return Feature(
+    return ServerParts(
         calls=[Calls(METHODS, HealthCalls(checker, kernel.database.dialect.kind, kernel.clock()))],
         duties=[Duty("health", checker.once, MEASURE_SECONDS)],
         collectors=[VitalsCollector(checker)],
     )
+
+
+health = Feature(_open)

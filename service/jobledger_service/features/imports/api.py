@@ -15,7 +15,7 @@ from jobledger_service.core.api.convert import CHUNK_STATES_BY_NUMBER, JOB_STATE
 from jobledger_service.core.api.errors import reason_number
 from jobledger_service.core.api.job_requests import NewId, fingerprint, new_job
 from jobledger_service.core.api.worker_requests import RequestContext, artifacts_of, output_of
-from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.kernel import Feature, Kernel, ServerParts
 from jobledger_service.core.model.bounds.limits import MAX_CHUNKS, MAX_JOB_ARTIFACTS, MAX_TASK_ID
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.durations import time_text
@@ -235,7 +235,9 @@ def _steps(jobs: Sequence[JobImport]) -> Iterator[Sequence[JobImport]]:
         yield jobs[begin:]
 
 
-def imports(kernel: Kernel) -> Feature:
-    """Return what imports add to a server."""
+def _open(kernel: Kernel) -> ServerParts:
     service = ImportService(kernel.committer, kernel.request_context, kernel.new_id)
-    return Feature(calls=[Calls(METHODS, service)])
+    return ServerParts(calls=[Calls(METHODS, service)])
+
+
+imports = Feature(_open)

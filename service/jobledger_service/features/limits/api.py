@@ -12,18 +12,22 @@ from jobledger_service.core.api import audit
 from jobledger_service.core.api.checks import LABEL, LABEL_FORM, Checks
 from jobledger_service.core.api.convert import limit_scope, maker, timestamp
 from jobledger_service.core.api.owners import owner_of, read_owner
+from jobledger_service.core.database.maintenance.derived_tables import DerivedTable
 from jobledger_service.core.database.rows.paused_kinds import PausedKind, PausedKindRows
 from jobledger_service.core.duties.failing_rows import submit_rows
 from jobledger_service.core.duties.trimming import trimming
 from jobledger_service.core.duty import Duty
-from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.kernel import Environment, Feature, Kernel, ServerParts
 from jobledger_service.core.model.bounds.slots import MAX_RUNNING, LimitScope
 from jobledger_service.core.write.batch import Commit
+from jobledger_service.core.write.row_families import OpenFamily
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 
+from . import tables
 from .commands import GrantSlots, PauseKind, ResumeKind, SetLimit
 from .family import Limits, PausedKinds
+from .recount import correct_limits
 from .rules import Limit
 from .store import SLOTS_DUE, VALUES_DUE, LimitRows, LimitStore
 
@@ -149,8 +153,7 @@ JOBS_PER_STEP: Final = 500
 VALUES_PER_STEP: Final = 500
 
 
-def limits(kernel: Kernel) -> Feature:
-    """Return what limits add to a server."""
+def _open(kernel: Kernel) -> ServerParts:
     store = LimitStore(kernel.database)
 
     async def grant_free_slots() -> bool:
@@ -182,12 +185,16 @@ def limits(kernel: Kernel) -> Feature:
         if Limits in commit.due:
             slots.wake_event.set()
 
-    return Feature(
+    return ServerParts(
         calls=[Calls(METHODS, LimitService(kernel, store))],
         duties=[slots, values, trimming("limit retention", kernel, lambda _, limit: store.trim(limit), kept=0)],
-        families=[
-            partial(Limits, LimitRows(kernel.database.dialect)),
-            partial(PausedKinds, PausedKindRows(kernel.database.dialect)),
-        ],
         on_commit=on_commit,
     )
+
+
+def _families(environment: Environment) -> list[OpenFamily]:
+    dialect = environment.database.dialect
+    return [partial(Limits, LimitRows(dialect)), partial(PausedKinds, PausedKindRows(dialect))]
+
+
+limits = Feature(_open, _families, [DerivedTable(tables.limits.name, correct_limits)])

@@ -11,20 +11,13 @@ from jobledger_service.core.database.dialects import Dialect
 from jobledger_service.core.database.engines import Database
 from jobledger_service.core.database.rows.paused_kinds import PAUSED_KIND_COLUMNS, PausedKind
 from jobledger_service.core.database.rows.row_sets import RowSets
-from jobledger_service.core.database.tables import (
-    jobs,
-    limits,
-    limits_paused,
-    limits_spreading,
-    limits_unused,
-    paused_kinds,
-    slots_free,
-)
+from jobledger_service.core.database.tables import jobs, paused_kinds
 from jobledger_service.core.model.bounds.slots import scope_of_key
 from jobledger_service.core.read.paging import last_place
 from jobledger_service.core.write.parked_jobs import BY_URGENCY
 
 from .rules import Limit, in_force
+from .tables import limits, limits_paused, limits_spreading, limits_unused, slots_free
 
 _ANY: Final = "SELECT 1 FROM limits LIMIT 1"
 _COLUMNS: Final = [column for column in limits.c if column.name != "limit_key"]

@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 
 from jobledger_service import VERSION
 from jobledger_service.core.duty import MEASURE_SECONDS, Duty
-from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.kernel import Kernel, ServerParts
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.history.change import ChangeType
 from jobledger_service.core.model.refusals.limit_errors import QUEUE_BOUNDS
@@ -210,12 +210,12 @@ class Metrics:
         self._duties.labels(name).inc()
         self._failures.labels(name).inc(not succeeded)
 
-    def feature(self, kernel: Kernel) -> Feature:
+    def open(self, kernel: Kernel) -> ServerParts:
         """Return what metrics add to a server; raises CannotListenError."""
         work = CurrentWork(kernel.committer, kernel.feed, kernel.calls.in_flight)
         settings, listen = kernel.settings, kernel.settings.metrics_listen
         if not listen:
-            return Feature(on_commit=self.committed, collectors=[work])
+            return ServerParts(on_commit=self.committed, collectors=[work])
         reader = KindFiguresReader(kernel.database.dialect)
         kinds = KindMetrics(kernel.clock)
 
@@ -231,7 +231,7 @@ class Metrics:
             self.committed(commit)
             kinds.committed(commit.changes)
 
-        return Feature(
+        return ServerParts(
             duties=[Duty("kind metrics", show_kinds, MEASURE_SECONDS)],
             on_commit=on_commit,
             collectors=[work, kinds],

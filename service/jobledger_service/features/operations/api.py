@@ -19,7 +19,7 @@ from jobledger_service.core.api.list_requests import page_size
 from jobledger_service.core.api.shown_jobs import shown_job
 from jobledger_service.core.api.unreadable import encode_each
 from jobledger_service.core.database.rows.reads import JobRead, Listing, View
-from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.kernel import Feature, Kernel, ServerParts
 from jobledger_service.core.model.bounds.limits import DAY, DEFAULT_GRACE, SECOND
 from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.job import job_id_of
@@ -204,6 +204,8 @@ def _wait_seconds(request: lro.WaitOperationRequest) -> float:
         return min(checks.span(request, "timeout", 0, DAY, absent=MAX_WAIT), MAX_WAIT) / SECOND
 
 
-def operations(kernel: Kernel) -> Feature:
-    """Return what operations add to a server."""
-    return Feature(calls=[Calls(METHODS, OperationsService(kernel))])
+def _open(kernel: Kernel) -> ServerParts:
+    return ServerParts(calls=[Calls(METHODS, OperationsService(kernel))])
+
+
+operations = Feature(_open)

@@ -14,12 +14,14 @@ from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.owners import owner_of, read_owner
 from jobledger_service.core.api.services import ADMIN_SERVICE
 from jobledger_service.core.database.rows.quotas import Quota, QuotaRows
-from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.kernel import Environment, Feature, Kernel, ServerParts
 from jobledger_service.core.model.bounds.quotas import Bounds
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.refusals.errors import Refusal
+from jobledger_service.core.opening import default_bounds
 from jobledger_service.core.read.loader import Loader
 from jobledger_service.core.read.readers import OPERATORS
+from jobledger_service.core.write.row_families import OpenFamily
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 
@@ -130,12 +132,17 @@ class QuotaCalls(MsgStruct, frozen=True):
         return await self.kernel.readers.for_owner(OPERATORS, self.kernel.quotas.of, owner)
 
 
-def quotas(kernel: Kernel) -> Feature:
-    """Return what quotas add to a server."""
+def _open(kernel: Kernel) -> ServerParts:
     store = SqlQuotaStore(kernel.database)
     watch_bounds = WatchBounds(kernel, store)
-    return Feature(
+    return ServerParts(
         calls=[Calls(METHODS, QuotaCalls(kernel, store, watch_bounds))],
-        families=[partial(Quotas, QuotaRows(kernel.database.dialect), kernel.quotas.defaults)],
         max_watches=watch_bounds,
     )
+
+
+def _families(environment: Environment) -> list[OpenFamily]:
+    return [partial(Quotas, QuotaRows(environment.database.dialect), default_bounds(environment.settings))]
+
+
+quotas = Feature(_open, _families)

@@ -4,18 +4,16 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate, takewhile
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, delete, exists, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from jobledger_service.core.database.engines import Database
 from jobledger_service.core.database.rows.artifact_versions import forget_versions
+from jobledger_service.core.database.rows.deleted_jobs import MAX_TRIM_BYTES, trim_deleted
 from jobledger_service.core.database.rows.event_terms import EventTerms, forget_terms
 from jobledger_service.core.database.rows.row_sets import RowSets
 from jobledger_service.core.database.tables import (
-    artifact_removals,
-    artifact_versions,
     audit,
     deleted_outputs,
-    deleted_versions,
     events,
     ledger,
     outputs,
@@ -24,14 +22,8 @@ from jobledger_service.core.database.tables import (
     tombstones,
 )
 
-MAX_TRIM_BYTES = 4 * 1024 * 1024
-"""A step deletes events up to the one at this size, so that it holds few large events."""
-
 MAX_AUDIT_BYTES = 256 * 1024
 """A step deletes audit trails up to the entry at this size: each of its changes has terms."""
-
-DELETED_JOBS_PER_STEP = 100
-"""The number of deleted jobs whose outputs or artifact versions one step deletes."""
 
 TOMBSTONES_PER_STEP = 50
 """The number of deleted jobs whose audit trail one step checks."""
@@ -95,37 +87,7 @@ class SqlHistoryStore:
 
     def trim_outputs(self, limit: int) -> bool:
         """Delete at most `limit` outputs of deleted jobs, fewer when they are large; return whether there are more."""
-        return self._trim_deleted(select(deleted_outputs), deleted_outputs, outputs, limit)
-
-    def trim_versions(self, limit: int) -> bool:
-        """Delete at most `limit` artifact versions of deleted jobs, as `trim_outputs` does.
-
-        Only of jobs whose events were trimmed, and whose artifacts are not being deleted.
-        """
-        is_read = exists().where(artifact_removals.c.uid == deleted_versions.c.uid)
-        return self._trim_deleted(select(deleted_versions).where(~is_read), deleted_versions, artifact_versions, limit)
-
-    def _trim_deleted(self, deleted: Select[Any], listed: Table, rows: Table, limit: int) -> bool:
-        """Delete rows of some of the jobs that a table lists, and their entries in it."""
-        with self._database.write() as connection:
-            if not self._database.dialect.try_lock(connection, f"trim {rows.name}"):
-                return False
-            key, room, size = list(rows.primary_key), limit, 0
-            count = min(limit, DELETED_JOBS_PER_STEP)
-            jobs = connection.execute(deleted.limit(count)).all()
-            for job in jobs:
-                of_job = (rows.c[name] == value for name, value in job._mapping.items())  # noqa: SLF001  public
-                ordered = select(*key, func.length(rows.c.encoded)).where(*of_job).order_by(*key)
-                sized = connection.execute(ordered.limit(room)).all()
-                before = accumulate((row[-1] for row in sized), initial=size)
-                old = [row for row, preceding in zip(sized, before, strict=False) if preceding < MAX_TRIM_BYTES]
-                names = [column.name for column in key]
-                self._row_sets.delete(connection, rows, [dict(zip(names, row, strict=False)) for row in old])
-                room, size = room - len(old), size + sum(row[-1] for row in old)
-                if not room or len(old) < len(sized):
-                    return True
-                connection.execute(delete(listed).where(listed.c.uid == job.uid))
-            return len(jobs) == count
+        return trim_deleted(self._database, select(deleted_outputs), deleted_outputs, outputs, limit)
 
     def trim_audit(self, before: int, limit: int) -> int:
         """Delete at most `limit` entries of the audit trails of jobs deleted before a time; return their number.

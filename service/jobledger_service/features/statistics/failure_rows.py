@@ -7,10 +7,11 @@ from sqlalchemy import BigInteger, Connection, Integer, bindparam, cast, delete,
 
 from jobledger_service.core.database.dialects import Dialect
 from jobledger_service.core.database.rows.row_sets import RowSets
-from jobledger_service.core.database.tables import failures, jobs
+from jobledger_service.core.database.tables import jobs
 from jobledger_service.core.model.job import job_id_of, job_key
 
 from . import failures as reasons
+from .tables import failures
 
 MAX_ROWS: Final = 50_000
 """The most rows that are summed up: 400 days of one kind have 12,400, if all days have all groups that they may."""

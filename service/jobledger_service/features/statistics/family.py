@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from jobledger_service.core.database.dialects import Dialect
 from jobledger_service.core.database.rows.row_sets import RowSets
-from jobledger_service.core.database.tables import counts, rollups
+from jobledger_service.core.database.tables import counts
 from jobledger_service.core.write.batch_changes import BatchChanges
 from jobledger_service.core.write.row_families import Projection
 from jobledger_service.core.write.undo import Undo
@@ -14,6 +14,7 @@ from jobledger_service.core.write.writing import Transaction
 
 from .failure_rows import add_failures
 from .rollup import StatisticsDelta
+from .tables import rollups
 
 _NAMES: Final = {
     table: [column.name for column in table.columns if column.computed is None] for table in (counts, rollups)

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from jobledger_service.core.database.dialects import Dialect
-from jobledger_service.core.database.tables import chunk_counts, counts, jobs, paused_kinds, rollups, running_totals
+from jobledger_service.core.database.tables import chunk_counts, counts, jobs, paused_kinds
 from jobledger_service.core.model.service_kinds import ALL_KINDS, RESERVED
 from jobledger_service.core.model.states import JobState
 
@@ -32,6 +32,7 @@ from .failure_rows import FailureReader
 from .rollup import Activity
 from .rules import MAX_KINDS, Figures, KindFigures, StatsQuery
 from .running_totals import BASE_HOUR, RunningTotals
+from .tables import rollups, running_totals
 
 MAX_COUNTS: Final = 10_000
 """The most counts that are looked at to find kinds: of a kind there is one for each state that its jobs were in."""

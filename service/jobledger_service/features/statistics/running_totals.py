@@ -31,9 +31,10 @@ from sqlalchemy import (
 from jobledger_service.core.database.cells import json_text
 from jobledger_service.core.database.dialects import Dialect
 from jobledger_service.core.database.rows.row_sets import RowSets
-from jobledger_service.core.database.tables import counts, rollups, running_totals
+from jobledger_service.core.database.tables import counts
 
 from .rollup import Activity
+from .tables import rollups, running_totals
 
 KINDS_PER_STEP: Final = 20
 ROLLUPS_PER_STEP: Final = 2_000

@@ -14,7 +14,7 @@ from jobledger_service.core.api.list_requests import time_range
 from jobledger_service.core.api.services import ADMIN_SERVICE
 from jobledger_service.core.duties.trimming import trimming
 from jobledger_service.core.duty import RECORD_SECONDS, Duty
-from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.kernel import Feature, Kernel, ServerParts
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.read.readers import OPERATORS
 from jobledger_service.transport.identity import Caller, Role
@@ -105,8 +105,8 @@ def _taken_from(step: list[list[UsageRow]]) -> list[UsageRow]:
         return []
 
 
-def usage(kernel: Kernel) -> Feature:
-    """Return what usage adds to a server. A crash loses counts in memory."""
+def _open(kernel: Kernel) -> ServerParts:
+    """Record usage from time to time; a crash loses the counts since."""
     counted, store = kernel.calls.usage, SqlUsageStore(kernel.database)
 
     writing: asyncio.Task[None] | None = None
@@ -141,7 +141,7 @@ def usage(kernel: Kernel) -> Feature:
             loop.call_soon_threadsafe(counted.restore, taken)
             raise
 
-    return Feature(
+    return ServerParts(
         calls=[Calls(METHODS, UsageCalls(store, kernel))],
         duties=[
             Duty("usage", record, RECORD_SECONDS),
@@ -149,3 +149,6 @@ def usage(kernel: Kernel) -> Feature:
         ],
         close=record,
     )
+
+
+usage = Feature(_open)

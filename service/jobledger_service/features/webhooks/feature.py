@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from jobledger_service.core.duties.trimming import trimming
 from jobledger_service.core.duty import Duty
-from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.kernel import Feature, Kernel, ServerParts
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.transport.methods import Calls
 
@@ -70,8 +70,7 @@ class WebhookSealing(MsgStruct, frozen=True):
         return replace(webhook, secrets=tuple(secrets))
 
 
-def webhooks(kernel: Kernel) -> Feature:
-    """Return what webhooks add to a server."""
+def _open(kernel: Kernel) -> ServerParts:
     cipher, attempts = cipher_of(kernel.settings), count_attempts()
     store, delivery_store = SqlWebhookStore(kernel.database), SqlDeliveryStore(kernel.database)
     if kernel.database.single_writer:
@@ -108,7 +107,7 @@ def webhooks(kernel: Kernel) -> Feature:
         for post in posts.values():
             await post.close()
 
-    return Feature(
+    return ServerParts(
         calls=[Calls(METHODS, service)],
         duties=[
             Duty("webhook events", fanout.once, wake_event=fanout.wake_event, due=EVENTS_DUE),
@@ -123,3 +122,6 @@ def webhooks(kernel: Kernel) -> Feature:
         collectors=[attempts],
         close=close,
     )
+
+
+webhooks = Feature(_open)

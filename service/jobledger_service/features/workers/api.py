@@ -11,7 +11,7 @@ from jobledger_service.core.api import convert
 from jobledger_service.core.api.services import WORKER_SERVICE
 from jobledger_service.core.duties.trimming import trimming
 from jobledger_service.core.duty import RECORD_SECONDS, Duty
-from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.kernel import Feature, Kernel, ServerParts
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.read.paging import fitting
 from jobledger_service.core.write.active_workers import REMEMBERED
@@ -62,8 +62,8 @@ def _worker(worker: StoredWorker, held: int, owner: str) -> api.Worker:
 ROWS_PER_STEP: Final = 500
 
 
-def workers(kernel: Kernel) -> Feature:
-    """Return what workers add to a server. A crash loses what was seen since the last write."""
+def _open(kernel: Kernel) -> ServerParts:
+    """Record workers from time to time; a crash loses what was seen since."""
     store, active = SqlWorkerStore(kernel.database), kernel.active_workers
     written = 0
 
@@ -84,7 +84,7 @@ def workers(kernel: Kernel) -> Feature:
         await asyncio.sleep(min(max(0.0, (written + SECOND - kernel.clock()) / SECOND), 1.0))
         return await record()
 
-    return Feature(
+    return ServerParts(
         calls=[Calls(METHODS, WorkerCalls(kernel, store))],
         duties=[
             Duty("workers", record_soon, RECORD_SECONDS, active.is_new),
@@ -92,3 +92,6 @@ def workers(kernel: Kernel) -> Feature:
         ],
         close=record,
     )
+
+
+workers = Feature(_open)

@@ -1,4 +1,4 @@
-"""Makes derived rows right again: counts, words, what limits count, the terms of events, label indexes.
+"""Makes derived rows right again: counts, words, the terms of events, label indexes, and the tables of features.
 
 A commit changes a job and what is counted of it together, so that it does not change by how much a count is wrong. One
 statement, which sees one snapshot, finds the difference between the jobs and the count; the difference is then added.
@@ -6,19 +6,18 @@ So the outcome is exact whatever other servers write meanwhile, and no count is 
 are compared in pages of jobs that are locked, in the order of their keys; terms: see term_recount.py.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import structlog
 from msgspec import Struct as MsgStruct
+from msgspec import field
 from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
-    LargeBinary,
     Select,
-    Text,
     and_,
     bindparam,
     case,
@@ -32,40 +31,32 @@ from sqlalchemy import (
     text,
     tuple_,
     union_all,
-    update,
 )
 
 from jobledger_service.core.database.engines import Database
 from jobledger_service.core.database.label_indexes import LabelIndexStore
 from jobledger_service.core.database.rows.event_terms import EventTerms
-from jobledger_service.core.database.rows.job_rows import JOB_COLUMNS, job_of, read_current
+from jobledger_service.core.database.rows.job_rows import JOB_COLUMNS, job_of
 from jobledger_service.core.database.rows.row_sets import RowSets
 from jobledger_service.core.database.tables import (
     chunk_counts,
     counts,
     counts_of_all,
-    failures,
+    event_terms,
     job_words,
     jobs,
-    limits,
     parked,
-    rollups,
-    running_totals,
     scheduled_jobs,
 )
 from jobledger_service.core.model.filters.filter import FilterFields
 from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.service_kinds import ALL_KINDS, ALL_OWNERS
 
+from .derived_tables import CorrectRows, DerivedTable
 from .term_recount import TermRecount
 
 log = structlog.get_logger(__name__)
 
-NOT_DERIVED: Final = (
-    "neither jobs nor their history hold every wait, run, attempt and artifact of an hour: "
-    "jobs are deleted, runs are retried, and history is trimmed"
-)
-"""The reason why the statistics of past hours cannot be recounted."""
 JOBS_PER_PAGE: Final = 500
 """Jobs whose words are compared in one transaction, which locks them."""
 
@@ -78,47 +69,35 @@ _JOBS: Final = (
     .with_for_update()
 )
 _WORDS: Final = select(job_words.c.job_key, job_words.c.words).where(job_words.c.job_key > bindparam("after"))
-_COUNT_SLOTS: Final = (
-    update(limits)
-    .where(limits.c.limit_key == bindparam("of"))
-    .values(running=limits.c.running + bindparam("more"), waiting=limits.c.waiting + bindparam("longer"))
-)
 
 
 class Recounted(MsgStruct):
-    """The number of wrong rows, and of unreadable jobs, whose words did not change."""
+    """The number of wrong rows by table, and of unreadable jobs, whose words did not change."""
 
-    counts: int = 0
-    limits: int = 0
-    words: int = 0
-    terms: int = 0
+    rows: Counter[str] = field(default_factory=Counter)
     unreadable: int = 0
     label_indexes: int = 0
     """The number of rebuilt label indexes; a recount rebuilds all."""
-
-    def lines(self) -> Iterator[str]:
-        """Yield the outcome for each derived table, and the reason for those that cannot be derived."""
-        yield f"counts: {self.counts:,} rows corrected"
-        yield f"limits: {self.limits:,} rows corrected"
-        yield f"job_words: {self.words:,} rows corrected"
-        yield f"event_terms: {self.terms:,} rows corrected"
-        yield f"job_labels: {self.label_indexes:,} indexes built anew"
-        for table in (rollups, running_totals, failures):
-            yield f"{table.name}: not recounted; {NOT_DERIVED}"
 
 
 class Recount:
     """One run over a database. `progress` is called with what was done so far, after each step.
 
-    `terms` returns what the terms of an event are made from, None when its message cannot be read.
+    `terms` returns what the terms of an event are made from, None when its message cannot be read. `derived_tables` are
+    those of features.
     """
 
     def __init__(
-        self, database: Database, progress: Callable[[str], None], terms: Callable[[int, bytes], EventTerms | None]
+        self,
+        database: Database,
+        progress: Callable[[str], None],
+        terms: Callable[[int, bytes], EventTerms | None],
+        derived_tables: Sequence[DerivedTable],
     ) -> None:
         self._database = database
         self._progress = progress
         self._terms = TermRecount(database.dialect, terms)
+        self._derived_tables = derived_tables
         self._row_sets = RowSets(database.dialect)
         self._done = Recounted()
 
@@ -131,9 +110,9 @@ class Recount:
         while owner := self._step(self._recount_all_kinds, owner):
             self._progress(f"counts: {owner}")
         self._step(self._recount_all_owners, None)
-        owner = ""
-        while owner := self._step(self._recount_limits, owner):
-            self._progress(f"limits: {owner}")
+        for table in self._derived_tables:
+            if table.correct is not None:
+                self._correct(table, table.correct)
         after: str | None = ""
         while after := self._step(self._compare_words, after):
             self._progress(f"words: through {after}")
@@ -141,12 +120,21 @@ class Recount:
         with self._database.read() as connection:
             parts = self._terms.parts(connection)
         for done, part in enumerate(parts, 1):
-            self._done.terms += self._step(self._terms.correct, part)
+            self._done.rows[event_terms.name] += self._step(self._terms.correct, part)
             self._progress(f"event_terms: {done} of {len(parts)} parts")
         labels = LabelIndexStore(self._database)
         self._done.label_indexes = labels.renew()
         labels.build(lambda done, total: self._progress(f"job_labels: {done:,} of {total:,} jobs"))
         return self._done
+
+    def lines(self) -> Iterator[str]:
+        """Yield the outcome for each derived table, and the reason for those that cannot be derived."""
+        for name, count in self._done.rows.items():
+            yield f"{name}: {count:,} rows corrected"
+        yield f"job_labels: {self._done.label_indexes:,} indexes built anew"
+        for table in self._derived_tables:
+            if table.correct is None:
+                yield f"{table.name}: not recounted; {table.reason}"
 
     def _step(self, work: Callable[[Connection, Any], Any], after: object) -> Any:  # noqa: ANN401  the next place
         with self._database.write() as connection:
@@ -189,34 +177,19 @@ class Recount:
             if more or any(numbers)
         ]
         self._row_sets.add(connection, counts, sorted(rows, key=lambda row: (row["kind"], row["state"])))
-        self._done.counts += len(rows)
+        self._done.rows[counts.name] += len(rows)
 
-    # Limits
+    # Tables of features
 
-    def _recount_limits(self, connection: Connection, after: str) -> str | None:
-        """Correct the counts of the next owner's limits, and return the owner."""
-        owner: str | None = connection.execute(
-            select(limits.c.owner).where(limits.c.owner > after).order_by(limits.c.owner).limit(1)
-        ).scalar()
-        if owner is None:
-            return None
-        differences: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
-        recorded = set()
-        for key, running, waiting, body, parked_for in connection.execute(_slots(owner)):
+    def _correct(self, table: DerivedTable, correct: CorrectRows) -> None:
+        """Correct the rows of a table."""
+        key: str | None = ""
+        self._done.rows[table.name] += 0
+        while key is not None:
+            count, key = self._step(correct, key)
+            self._done.rows[table.name] += count
             if key is not None:
-                recorded.add(key)
-                differences[key][0] -= running
-                differences[key][1] -= waiting
-            for slot in read_current(body).slots if body else ():
-                differences[slot][0] += 1
-            if parked_for:
-                differences[parked_for][1] += 1
-        wrong = sorted(key for key in recorded if any(differences[key]))
-        if wrong:
-            rows = [{"of": key, "more": differences[key][0], "longer": differences[key][1]} for key in wrong]
-            connection.execute(_COUNT_SLOTS, rows)
-        self._done.limits += len(wrong)
-        return owner
+                self._progress(f"{table.name}: {key}")
 
     # Words
 
@@ -237,7 +210,7 @@ class Recount:
         self._row_sets.insert(connection, job_words, new)
         self._row_sets.update(connection, job_words, changed)
         gone = self._forget_words(connection, recorded.keys() - {row.job_key for row in page})
-        self._done.words += len(new) + len(changed) + gone
+        self._done.rows[job_words.name] += len(new) + len(changed) + gone
         return last
 
     def _words_of(self, row: Any) -> str | None:  # noqa: ANN401  a row of _JOBS
@@ -328,14 +301,3 @@ def _differences_over_owners() -> Select[Any]:
 def _excess(is_total: ColumnElement[bool]) -> list[ColumnElement[int]]:
     """Return by how much the sums over other rows exceed those over totals."""
     return [func.sum(case((is_total, -column), else_=column)) for column in (counts.c.jobs, *chunk_counts)]
-
-
-def _slots(owner: str) -> Any:  # noqa: ANN401  a union
-    """Return the statement of an owner's limits with what they count, and of the jobs that may hold a slot or wait."""
-    recorded = select(
-        limits.c.limit_key, limits.c.running, limits.c.waiting, null().cast(LargeBinary), null().cast(Text)
-    )
-    nothing = (null().cast(Text), literal(0), literal(0))
-    holding = select(*nothing, jobs.c.current, jobs.c.parked_for)
-    is_counted = and_(jobs.c.owner == owner, jobs.c.end_time.is_(None))
-    return union_all(recorded.where(limits.c.owner == owner), holding.where(is_counted))

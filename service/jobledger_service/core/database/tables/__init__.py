@@ -1,23 +1,6 @@
-"""The tables of the core; those of features are in their folders, in the same metadata.
+"""The tables of the core; those of features are in their folders, in the same metadata."""
 
-Tables of limits and statistics are here because `maintenance/recount.py` corrects them; `artifact_removals` because
-retention reads it.
-"""
-
-from .figures import (
-    chunk_counts,
-    counts,
-    counts_of_all,
-    failures,
-    limits,
-    limits_paused,
-    limits_spreading,
-    limits_unused,
-    rollups,
-    running_totals,
-    sized,
-    slots_free,
-)
+from .counts import chunk_counts, counts, counts_of_all, sized
 from .jobs import (
     attempts,
     chunks,
@@ -49,7 +32,6 @@ from .jobs import (
     waiting_since,
 )
 from .ledger import (
-    artifact_removals,
     artifact_versions,
     audit,
     audit_owner,
@@ -67,7 +49,6 @@ from .schema import NEVER, metadata, schema_version
 
 __all__ = [
     "NEVER",
-    "artifact_removals",
     "artifact_versions",
     "attempts",
     "audit",
@@ -86,7 +67,6 @@ __all__ = [
     "event_terms",
     "events",
     "expiring",
-    "failures",
     "had_task",
     "has_ended",
     "has_task",
@@ -96,10 +76,6 @@ __all__ = [
     "label_indexes",
     "leased",
     "ledger",
-    "limits",
-    "limits_paused",
-    "limits_spreading",
-    "limits_unused",
     "metadata",
     "of_service",
     "of_workers",
@@ -108,14 +84,11 @@ __all__ = [
     "paused_kinds",
     "quotas",
     "requests",
-    "rollups",
-    "running_totals",
     "runs",
     "scheduled_jobs",
     "schema_version",
     "search_vector",
     "sized",
-    "slots_free",
     "terms",
     "tombstones",
     "unique_keys",

@@ -55,16 +55,6 @@ deleted_versions = Table(
 )
 """Deleted jobs whose events were trimmed, and whose artifact versions are still stored."""
 
-artifact_removals = Table(
-    "artifact_removals",
-    metadata,
-    Column("uid", LargeBinary, primary_key=True),
-    Column("removal_key", Key, nullable=False),
-    sqlite_with_rowid=False,
-)
-"""Deleted jobs whose artifact versions a job of the service's own still needs, to delete what they point at."""
-Index("artifact_removals_by_removal", artifact_removals.c.removal_key)
-
 
 class OwnerOf(FunctionElement[str]):
     """The owner in a job's key: what stands before the slash."""
