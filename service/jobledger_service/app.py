@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
+from importlib import import_module
 from typing import Any, Final
 
 import structlog
@@ -27,21 +28,7 @@ from .core.model.refusals.errors import Refusal
 from .core.opening import indexed_labels_of, open_kernel
 from .core.write.batch import Commit
 from .core.write.row_families import OpenFamily
-from .features.access.feature import access
-from .features.artifacts.feature import artifacts
-from .features.bulk.api import bulk
-from .features.exports.api import exports
-from .features.health.api import health
-from .features.imports.api import imports
-from .features.limits.api import limits
 from .features.metrics.feature import Metrics
-from .features.operations.api import operations
-from .features.quotas.api import quotas
-from .features.retention.feature import retention
-from .features.statistics.api import statistics
-from .features.usage.api import usage
-from .features.webhooks.feature import webhooks
-from .features.workers.api import workers
 from .listeners import listeners_of, rate_limiter_of
 from .settings import Settings
 from .transport import server
@@ -50,22 +37,25 @@ from .transport.rpc_server import RpcServer
 
 log = structlog.get_logger(__name__)
 
-FEATURES: Final[Sequence[Feature]] = (
-    access,
-    artifacts,
-    bulk,
-    exports,
-    health,
-    imports,
-    limits,
-    operations,
-    quotas,
-    retention,
-    statistics,
-    usage,
-    webhooks,
-    workers,
-)
+FEATURES: Final[Sequence[Feature]] = [
+    import_module(f"{__package__}.features.{name}.feature").feature
+    for name in (
+        "access",
+        "artifacts",
+        "bulk",
+        "exports",
+        "health",
+        "imports",
+        "limits",
+        "operations",
+        "quotas",
+        "retention",
+        "statistics",
+        "usage",
+        "webhooks",
+        "workers",
+    )
+]
 """All features but the metrics, which count from before the kernel on."""
 
 DERIVED_TABLES: Final = [table for feature in FEATURES for table in feature.derived_tables]

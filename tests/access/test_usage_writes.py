@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobledger_service.features.usage.api import usage
+from jobledger_service.features.usage import feature as usage
 from jobledger_service.features.usage.store import SqlUsageStore, UsageQuery
 from jobledger_service.transport.identity import DEFAULT_CALLER
 from sqlalchemy import event
@@ -30,7 +30,7 @@ async def test_a_write_of_usage_that_is_not_waited_for_counts_each_call_once(tmp
 
     async with opened(f"sqlite:///{tmp_path / 'usage.db'}") as ledger:
         kernel = ledger.kernel
-        feature = usage.open(kernel)
+        feature = usage.feature.open(kernel)
         kernel.calls.usage.counts_for(DEFAULT_CALLER, METHOD).calls += 3
         event.listen(kernel.database.writer, "before_cursor_execute", hold)
         duty = asyncio.create_task(feature.duties[0].run(lambda _name, _succeeded: None))

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from jobledger_service.core.duty import Duty
 from jobledger_service.core.model.micros import Micros
-from jobledger_service.features.access.feature import access
+from jobledger_service.features.access import feature as access
 from jobledger_service.features.access.rules import ApiKey, digest_of, token_of
 from jobledger_service.features.access.store import SqlKeyStore
-from jobledger_service.features.usage.api import usage
+from jobledger_service.features.usage import feature as usage
 from jobledger_service.transport.identity import Caller, Role
 from sqlalchemy import event
 
@@ -69,7 +69,7 @@ def duty_of(duties: Any, name: str) -> Duty:
 
 @pytest.mark.guarantee("3b.2")
 async def test_usage_of_many_keys_is_recorded_and_forgotten_in_steps_between_which_others_go(ledger: Ledger):
-    feature, counted = usage.open(ledger.kernel), ledger.kernel.calls.usage
+    feature, counted = usage.feature.open(ledger.kernel), ledger.kernel.calls.usage
     for number in range(KEYS):
         counted.counts_for(Caller("alice", "a", f"{number:012x}"), "GetJob").calls += 1
     rows = changed_rows(ledger, "INSERT INTO usage ", "DELETE FROM usage ")
@@ -94,7 +94,7 @@ async def test_the_last_use_of_many_keys_is_recorded_in_steps_between_which_othe
         for name, token in zip(names, tokens, strict=True)
     ]
     keys.write(lambda _: made)
-    feature = access.open(ledger.kernel)
+    feature = access.feature.open(ledger.kernel)
     assert feature.authenticate is not None
     for begin in range(0, KEYS, 50):
         await asyncio.gather(*map(feature.authenticate, tokens[begin : begin + 50]))

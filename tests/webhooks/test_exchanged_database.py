@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from jobledger_service.core.database.tables import events
 from jobledger_service.core.model.states import DeliveryState
+from jobledger_service.features.webhooks import feature as webhooks
 from jobledger_service.features.webhooks.delivery_store import SqlDeliveryStore
-from jobledger_service.features.webhooks.feature import webhooks
 from jobledger_service.features.webhooks.store import SqlWebhookStore
 from sqlalchemy import delete
 
@@ -25,7 +25,7 @@ async def test_an_event_at_a_lost_position_is_delivered(tmp_path: Path):
         on_change = database.history.on_change
         exchanged = Exchanged(database)
         database.history.on_change = on_change
-        recording = webhooks.open(kernel).duties[0]
+        recording = webhooks.feature.open(kernel).duties[0]
         webhook = SqlWebhookStore(database).create(made("w", owner="hooked"), 1)
         await ledger.create("other", 3)
         assert not await recording.once()  # writes that it is at 3

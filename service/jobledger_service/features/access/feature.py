@@ -64,4 +64,4 @@ def _open(kernel: Kernel) -> ServerParts:
     )
 
 
-access = Feature(_open)
+feature = Feature(_open)

@@ -40,4 +40,4 @@ def _families(environment: Environment) -> list[OpenFamily]:
     return [partial(ArtifactRemovals, RowSets(environment.database.dialect), environment.new_id)]
 
 
-artifacts = Feature(_open, _families)
+feature = Feature(_open, _families)

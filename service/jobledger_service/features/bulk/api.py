@@ -9,15 +9,13 @@ from jobledger_service.core.api.services import JOB_SERVICE
 from jobledger_service.core.api.shown_jobs import reply_with, status
 from jobledger_service.core.api.unreadable import encode_each
 from jobledger_service.core.database.rows.reads import JobRead, Listing, View
-from jobledger_service.core.kernel import Feature, Kernel, ServerParts
+from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.model.filters.filter import JobFilter
-from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.write.commands import FindCreated
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Calls, Kind, Method
+from jobledger_service.transport.methods import Kind, Method
 
 from . import requests as read
-from .duty import BulkRuns
 
 SAMPLE_SIZE: Final = 10
 MAX_SAMPLE_PAGES: Final = 5
@@ -80,10 +78,3 @@ class BulkCalls(MsgStruct, frozen=True):
 def _as_read(read: Read) -> Read:
     """Return the page as it was read."""
     return read
-
-
-def _open(kernel: Kernel) -> ServerParts:
-    return ServerParts(calls=[Calls(METHODS, BulkCalls(kernel))], chunk_handlers={BULK: BulkRuns(kernel).work})
-
-
-bulk = Feature(_open)

@@ -19,7 +19,6 @@ from jobledger_service.core.api.parse import filter_fields
 from jobledger_service.core.api.services import JOB_SERVICE
 from jobledger_service.core.cursor import Cursors
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
-from jobledger_service.core.kernel import Feature, Kernel, ServerParts
 from jobledger_service.core.model.bounds.limits import MAX_LABELS
 from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.filters.search import match_prefixes
@@ -30,7 +29,7 @@ from jobledger_service.core.read.paging import PageTokens, request_mark
 from jobledger_service.core.read.readers import SharedReaders
 from jobledger_service.core.watch.live_feed import LiveFeed
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Calls, Kind, Method
+from jobledger_service.transport.methods import Kind, Method
 
 from .lines import EXPORT_COLUMNS, Lines, lines_of
 from .store import BEGIN, ExportedJob, ExportKey, SqlExportStore
@@ -241,12 +240,3 @@ def _nearest(name: str) -> str:
 
 
 METHODS: Final = (Method(JOB_SERVICE, "ExportJobs", Role.CALLER, Kind.WATCH, waits=True),)
-
-
-def _open(kernel: Kernel) -> ServerParts:
-    store = SqlExportStore(kernel.database)
-    opened = Exports(store, kernel.tokens, kernel.cursors, kernel.unreadable, kernel.feed)
-    return ServerParts(calls=[Calls(METHODS, opened)], drain=opened.drain, close=opened.close)
-
-
-exports = Feature(_open)

@@ -9,14 +9,11 @@ from msgspec import Struct as MsgStruct
 from jobledger_service import VERSION
 from jobledger_service.core.api.convert import MICROS, duration, maker, timestamp
 from jobledger_service.core.api.services import ADMIN_SERVICE
-from jobledger_service.core.duty import MEASURE_SECONDS, Duty
-from jobledger_service.core.kernel import Feature, Kernel, ServerParts
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Calls, Kind, Method
+from jobledger_service.transport.methods import Kind, Method
 
 from .checker import Health, HealthChecker
-from .metrics import VitalsCollector
 from .rules import Status, Vitals
 
 _STATUSES: Final = {status: api.SystemStatus.Value(f"SYSTEM_STATUS_{status.name}") for status in Status}
@@ -97,15 +94,3 @@ class HealthCalls(MsgStruct, frozen=True):
     ) -> api.GetSystemHealthResponse:
         health = system_health(await self.checker.check(), self.database_kind, self.start_time)
         return api.GetSystemHealthResponse(health=health)
-
-
-def _open(kernel: Kernel) -> ServerParts:
-    checker = HealthChecker(kernel)
-    return ServerParts(
-        calls=[Calls(METHODS, HealthCalls(checker, kernel.database.dialect.kind, kernel.clock()))],
-        duties=[Duty("health", checker.once, MEASURE_SECONDS)],
-        collectors=[VitalsCollector(checker)],
-    )
-
-
-health = Feature(_open)

@@ -15,7 +15,6 @@ from jobledger_service.core.api.convert import CHUNK_STATES_BY_NUMBER, JOB_STATE
 from jobledger_service.core.api.errors import reason_number
 from jobledger_service.core.api.job_requests import NewId, fingerprint, new_job
 from jobledger_service.core.api.worker_requests import RequestContext, artifacts_of, output_of
-from jobledger_service.core.kernel import Feature, Kernel, ServerParts
 from jobledger_service.core.model.bounds.limits import MAX_CHUNKS, MAX_JOB_ARTIFACTS, MAX_TASK_ID
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.durations import time_text
@@ -26,7 +25,7 @@ from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 from jobledger_service.core.write.committer import Committer
 from jobledger_service.core.write.working_set import MAX_BATCH_ROWS
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Calls, Kind, Method
+from jobledger_service.transport.methods import Kind, Method
 
 from .commands import ImportJobs, JobImport
 from .imported_job import ChunkEnd, ImportedJob, with_finalizer
@@ -233,11 +232,3 @@ def _steps(jobs: Sequence[JobImport]) -> Iterator[Sequence[JobImport]]:
         rows += job.weight
     if jobs:
         yield jobs[begin:]
-
-
-def _open(kernel: Kernel) -> ServerParts:
-    service = ImportService(kernel.committer, kernel.request_context, kernel.new_id)
-    return ServerParts(calls=[Calls(METHODS, service)])
-
-
-imports = Feature(_open)

@@ -1,6 +1,6 @@
 """LimitService: read the request, submit or query, map, return."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -12,24 +12,15 @@ from jobledger_service.core.api import audit
 from jobledger_service.core.api.checks import LABEL, LABEL_FORM, Checks
 from jobledger_service.core.api.convert import limit_scope, maker, timestamp
 from jobledger_service.core.api.owners import owner_of, read_owner
-from jobledger_service.core.database.maintenance.derived_tables import DerivedTable
-from jobledger_service.core.database.rows.paused_kinds import PausedKind, PausedKindRows
-from jobledger_service.core.duties.failing_rows import submit_rows
-from jobledger_service.core.duties.trimming import trimming
-from jobledger_service.core.duty import Duty
-from jobledger_service.core.kernel import Environment, Feature, Kernel, ServerParts
+from jobledger_service.core.database.rows.paused_kinds import PausedKind
+from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.model.bounds.slots import MAX_RUNNING, LimitScope
-from jobledger_service.core.write.batch import Commit
-from jobledger_service.core.write.row_families import OpenFamily
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Calls, Kind, Method
+from jobledger_service.transport.methods import Kind, Method
 
-from . import tables
-from .commands import GrantSlots, PauseKind, ResumeKind, SetLimit
-from .family import Limits, PausedKinds
-from .recount import correct_limits
+from .commands import PauseKind, ResumeKind, SetLimit
 from .rules import Limit
-from .store import SLOTS_DUE, VALUES_DUE, LimitRows, LimitStore
+from .store import LimitStore
 
 
 def set_limit(request: api.SetLimitRequest, caller: Caller) -> SetLimit:
@@ -147,54 +138,3 @@ def _limit(value: Limit) -> api.Limit:
         set_by=value.set_by,
         update_time=None if value.update_time is None else timestamp(value.update_time),
     )
-
-
-JOBS_PER_STEP: Final = 500
-VALUES_PER_STEP: Final = 500
-
-
-def _open(kernel: Kernel) -> ServerParts:
-    store = LimitStore(kernel.database)
-
-    async def grant_free_slots() -> bool:
-        """Grant slots that a cheap read found free, unless they were taken since; return whether there may be more."""
-        granted = 0
-
-        async def grant(job_keys: Sequence[str]) -> int:
-            nonlocal granted
-            count, done = await kernel.committer.submit(GrantSlots(job_keys))
-            granted += count
-            return done
-
-        jobs: Sequence[str] = await kernel.readers.for_server(store.free_slots, JOBS_PER_STEP)
-        while jobs:
-            jobs = await submit_rows(jobs, grant, "slots", kernel.unreadable)
-        return granted > 0
-
-    async def spread_numbers() -> bool:
-        """Copy the number of a limit for each value to rows of values; return whether there are more."""
-        step = partial(store.spread, VALUES_PER_STEP)
-        spread = await kernel.committer.run_on_writer(step, VALUES_PER_STEP)
-        slots.wake_event.set()
-        return spread == VALUES_PER_STEP
-
-    slots = Duty("slots", grant_free_slots, due=SLOTS_DUE)
-    values = Duty("limit values", spread_numbers, due=VALUES_DUE)
-
-    def on_commit(commit: Commit) -> None:
-        if Limits in commit.due:
-            slots.wake_event.set()
-
-    return ServerParts(
-        calls=[Calls(METHODS, LimitService(kernel, store))],
-        duties=[slots, values, trimming("limit retention", kernel, lambda _, limit: store.trim(limit), kept=0)],
-        on_commit=on_commit,
-    )
-
-
-def _families(environment: Environment) -> list[OpenFamily]:
-    dialect = environment.database.dialect
-    return [partial(Limits, LimitRows(dialect)), partial(PausedKinds, PausedKindRows(dialect))]
-
-
-limits = Feature(_open, _families, [DerivedTable(tables.limits.name, correct_limits)])

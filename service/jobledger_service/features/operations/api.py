@@ -19,7 +19,7 @@ from jobledger_service.core.api.list_requests import page_size
 from jobledger_service.core.api.shown_jobs import shown_job
 from jobledger_service.core.api.unreadable import encode_each
 from jobledger_service.core.database.rows.reads import JobRead, Listing, View
-from jobledger_service.core.kernel import Feature, Kernel, ServerParts
+from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.model.bounds.limits import DAY, DEFAULT_GRACE, SECOND
 from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.job import job_id_of
@@ -30,7 +30,7 @@ from jobledger_service.core.read.queries import JobPage
 from jobledger_service.core.watch.watch import WatchOptions
 from jobledger_service.core.write.commands import CancelJob, DeleteJob
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Calls, Kind, Method
+from jobledger_service.transport.methods import Kind, Method
 
 COLLECTION: Final = "operations"
 MAX_FILTER: Final = 1_000
@@ -202,10 +202,3 @@ def _wait_seconds(request: lro.WaitOperationRequest) -> float:
     """Return the seconds to wait: those that were asked for, at most MAX_WAIT, which also is what absence means."""
     with Checks() as checks:
         return min(checks.span(request, "timeout", 0, DAY, absent=MAX_WAIT), MAX_WAIT) / SECOND
-
-
-def _open(kernel: Kernel) -> ServerParts:
-    return ServerParts(calls=[Calls(METHODS, OperationsService(kernel))])
-
-
-operations = Feature(_open)

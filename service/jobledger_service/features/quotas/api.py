@@ -13,19 +13,16 @@ from jobledger_service.core.api import audit
 from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.owners import owner_of, read_owner
 from jobledger_service.core.api.services import ADMIN_SERVICE
-from jobledger_service.core.database.rows.quotas import Quota, QuotaRows
-from jobledger_service.core.kernel import Environment, Feature, Kernel, ServerParts
+from jobledger_service.core.database.rows.quotas import Quota
+from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.model.bounds.quotas import Bounds
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.refusals.errors import Refusal
-from jobledger_service.core.opening import default_bounds
 from jobledger_service.core.read.loader import Loader
 from jobledger_service.core.read.readers import OPERATORS
-from jobledger_service.core.write.row_families import OpenFamily
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Calls, Kind, Method
+from jobledger_service.transport.methods import Kind, Method
 
-from .family import Quotas
 from .store import SqlQuotaStore
 
 MAX_JOB_QUOTA: Final = 10**12
@@ -130,19 +127,3 @@ class QuotaCalls(MsgStruct, frozen=True):
 
     async def _shown(self, owner: str) -> api.Quota:
         return await self.kernel.readers.for_owner(OPERATORS, self.kernel.quotas.of, owner)
-
-
-def _open(kernel: Kernel) -> ServerParts:
-    store = SqlQuotaStore(kernel.database)
-    watch_bounds = WatchBounds(kernel, store)
-    return ServerParts(
-        calls=[Calls(METHODS, QuotaCalls(kernel, store, watch_bounds))],
-        max_watches=watch_bounds,
-    )
-
-
-def _families(environment: Environment) -> list[OpenFamily]:
-    return [partial(Quotas, QuotaRows(environment.database.dialect), default_bounds(environment.settings))]
-
-
-quotas = Feature(_open, _families)

@@ -64,4 +64,4 @@ def _families(environment: Environment) -> list[OpenFamily]:
     return [partial(ExpireTimes, retention_of(environment.settings))]
 
 
-retention = Feature(_open, _families)
+feature = Feature(_open, _families)

@@ -1,6 +1,5 @@
-"""GetJobStats, a method of JobService, and the duty that folds hours that are over and forgets old figures."""
+"""GetJobStats, a method of JobService."""
 
-from functools import partial
 from typing import Final
 
 from jobledger.v1 import filter_pb2, stats_pb2
@@ -9,31 +8,21 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.owners import owner_of
 from jobledger_service.core.api.services import JOB_SERVICE
-from jobledger_service.core.database.maintenance.derived_tables import DerivedTable
-from jobledger_service.core.duty import TRIM_SECONDS, Duty
-from jobledger_service.core.kernel import Environment, Feature, Kernel, ServerParts
-from jobledger_service.core.model.bounds.limits import HOUR, SECOND
+from jobledger_service.core.kernel import Kernel
+from jobledger_service.core.model.bounds.limits import HOUR
 from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.micros import Micros
-from jobledger_service.core.write.row_families import OpenFamily
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Calls, Kind, Method
+from jobledger_service.transport.methods import Kind, Method
 
 from . import replies
-from .family import Statistics
 from .rules import StatsQuery, numbers
 from .store import SqlStatisticsStore
-from .tables import failures, rollups, running_totals
 
 DAY_HOURS: Final = 24
 MAX_POINTS: Final = 2_000
 MAX_KIND_POINTS: Final = 20_000
 """The most points of a series times kinds that are named: a running total is read for each."""
-NOT_DERIVED: Final = (
-    "neither jobs nor their history hold every wait, run, attempt and artifact of an hour: "
-    "jobs are deleted, runs are retried, and history is trimmed"
-)
-"""The reason why the statistics of past hours cannot be recounted."""
 _LAST_HOUR: Final = 253_402_297_200 * 1_000_000
 _STEPS: Final = {stats_pb2.STATS_STEP_UNSPECIFIED: 0, stats_pb2.STATS_STEP_HOUR: 1, stats_pb2.STATS_STEP_DAY: DAY_HOURS}
 
@@ -90,36 +79,3 @@ class StatisticsCalls(MsgStruct, frozen=True):
 
     def _reply(self, query: StatsQuery, now: Micros) -> bytes:
         return replies.reply(query, self.store.figures(query), now).SerializeToString()
-
-
-FOLD_DELAY: Final = 60 * SECOND
-"""The time after an hour's end before it is folded, as transactions that began in it may still write to it."""
-TOTALS_PER_STEP: Final = 200
-
-
-def _open(kernel: Kernel) -> ServerParts:
-    store = SqlStatisticsStore(kernel.database)
-    retention = round(kernel.settings.statistics_retention * SECOND)
-    committer = kernel.committer
-
-    async def once() -> bool:
-        """Fold what is due of one hour, and forget some of what is too old; return whether there may be more."""
-        due, folded = await kernel.readers.for_server(store.unfolded, (kernel.clock() - FOLD_DELAY) // HOUR), 0
-        if due is not None:
-            folded = await committer.run_on_writer(partial(store.fold, *due))
-        trim = partial(store.trim, kernel.clock.calendar() - retention, TOTALS_PER_STEP)
-        return await committer.run_on_writer(trim, TOTALS_PER_STEP) == TOTALS_PER_STEP or folded > 0
-
-    return ServerParts(
-        calls=[Calls(METHODS, StatisticsCalls(store, kernel))],
-        duties=[Duty("statistics", once, TRIM_SECONDS)],
-    )
-
-
-def _families(environment: Environment) -> list[OpenFamily]:
-    return [partial(Statistics, environment.database.dialect)]
-
-
-statistics = Feature(
-    _open, _families, [DerivedTable(table.name, reason=NOT_DERIVED) for table in (rollups, running_totals, failures)]
-)

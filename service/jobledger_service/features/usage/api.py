@@ -1,8 +1,5 @@
-"""GetUsage, a method of AdminService, and the duty that keeps what the transport counts, by day."""
+"""GetUsage, a method of AdminService."""
 
-import asyncio
-from functools import partial
-from itertools import chain
 from typing import Final
 
 from jobledger.v1 import admin_service_pb2 as api
@@ -12,18 +9,14 @@ from jobledger_service.core.api import convert
 from jobledger_service.core.api.checks import MAX_NUMBERS, Checks, check_key_id
 from jobledger_service.core.api.list_requests import time_range
 from jobledger_service.core.api.services import ADMIN_SERVICE
-from jobledger_service.core.duties.trimming import trimming
-from jobledger_service.core.duty import RECORD_SECONDS, Duty
-from jobledger_service.core.kernel import Feature, Kernel, ServerParts
-from jobledger_service.core.model.bounds.limits import SECOND
+from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.read.readers import OPERATORS
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Calls, Kind, Method
+from jobledger_service.transport.methods import Kind, Method
 from jobledger_service.transport.usage import UsageRow
 
 from .store import DIMENSIONS, SqlUsageStore, UsageQuery, day_of
 
-ROWS_PER_STEP: Final = 500
 _DIMENSIONS: Final = {
     api.USAGE_DIMENSION_DAY: "day",
     api.USAGE_DIMENSION_OWNER: "owner",
@@ -95,60 +88,3 @@ class UsageCalls(MsgStruct, frozen=True):
             OPERATORS, request, ("usage", query), tuple[str, ...], page, default=500, max_size=5_000
         )
         return shown + api.GetUsageResponse(next_page_token=token).SerializeToString()
-
-
-def _taken_from(step: list[list[UsageRow]]) -> list[UsageRow]:
-    """Take the rows of a step: of the writer and who waits for it, one gets them."""
-    try:
-        return step.pop()
-    except IndexError:
-        return []
-
-
-def _open(kernel: Kernel) -> ServerParts:
-    """Record usage from time to time; a crash loses the counts since."""
-    counted, store = kernel.calls.usage, SqlUsageStore(kernel.database)
-
-    writing: asyncio.Task[None] | None = None
-
-    async def record() -> bool:
-        """Write new counts. A write that has begun is not cancelled: whether it took effect would not be known."""
-        nonlocal writing
-        if writing is not None:
-            await asyncio.gather(writing, return_exceptions=True)
-        writing = asyncio.create_task(write(), name="usage")
-        await asyncio.shield(writing)
-        return False
-
-    async def write() -> None:
-        """Write new counts, in steps."""
-        rows = counted.drain(day_of(kernel.clock()))
-        loop = asyncio.get_running_loop()
-        while rows:
-            step, rows = [rows[:ROWS_PER_STEP]], rows[ROWS_PER_STEP:]
-            try:
-                await kernel.committer.run_on_writer(partial(add, step, loop), ROWS_PER_STEP)
-            except BaseException:
-                counted.restore(chain(_taken_from(step), rows))
-                raise
-
-    def add(step: list[list[UsageRow]], loop: asyncio.AbstractEventLoop) -> None:
-        """Write counts that were not merged back; the outcome is ignored when the caller stopped waiting."""
-        taken = _taken_from(step)
-        try:
-            store.add(taken)
-        except BaseException:
-            loop.call_soon_threadsafe(counted.restore, taken)
-            raise
-
-    return ServerParts(
-        calls=[Calls(METHODS, UsageCalls(store, kernel))],
-        duties=[
-            Duty("usage", record, RECORD_SECONDS),
-            trimming("usage retention", kernel, store.trim, round(kernel.settings.usage_retention * SECOND)),
-        ],
-        close=record,
-    )
-
-
-usage = Feature(_open)

@@ -124,4 +124,4 @@ def _open(kernel: Kernel) -> ServerParts:
     )
 
 
-webhooks = Feature(_open)
+feature = Feature(_open)
