@@ -117,13 +117,13 @@ class Ledger:
         if verb == "CompleteChunks":
             held = self.run(*self._claims(calls, chunks))
             return [
-                CompleteChunks("bench", [(chunk.lease, WorkReport("c"), NO_RESULTS) for chunk in claimed])
+                CompleteChunks("bench", [(chunk.lease, WorkReport(), NO_RESULTS) for chunk in claimed])
                 for claimed in held
             ]
         self._held = self._held or self.run(*self._claims(4, 50))
         self._percent += 0.001
         progress = ProgressReport(percent=self._percent, stage="recognise", message=f"page {self._percent} done")
-        report = WorkReport("r", progress=progress)
+        report = WorkReport(progress=progress)
         held = [claimed[:chunks] for claimed in self._held[:calls]]
         return [
             Heartbeat("bench", [(chunk.lease, report) for chunk in claimed], lease_duration=HOUR) for claimed in held

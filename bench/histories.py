@@ -97,7 +97,7 @@ def _work(history: JobHistory, plan: JobPlan, start: Micros, end: Micros) -> Non
     by = Claim("worker-7.pool-a", LEASE)
     _each(history, start, lambda job, chunk: claim(job, chunk, by, start))
     half = Micros((start + end) // 2)
-    report = WorkReport("", ProgressReport(percent=50.0, stage="fetch", message="halfway"))
+    report = WorkReport(ProgressReport(percent=50.0, stage="fetch", message="halfway"))
     _each(history, half, lambda job, chunk: heartbeat(job, chunk, report, LEASE, half))
     match plan.state:
         case JobState.COMPLETED:

@@ -13,7 +13,7 @@ from jobledger_client import _requests as requests
 from jobledger_client import _values as values
 from jobledger_client._error_groups import JobledgerError
 from jobledger_client._generated._enums import FailurePolicy, OnConflict
-from jobledger_client._status import error_of_job
+from jobledger_client._status import error_of_entry
 from jobledger_client._structs import struct
 
 MAX_BATCH_JOBS: Final = 500
@@ -126,6 +126,6 @@ def outcomes(batch: Sequence[NewJob], response: rpc.BatchCreateJobsResponse) -> 
     """Yield the outcomes of a batch."""
     for new, result in zip(batch, response.results, strict=True):
         if result.HasField("error"):
-            yield JobOutcome(new, error=error_of_job(result.error))
+            yield JobOutcome(new, error=error_of_entry(result.error))
         else:
             yield JobOutcome(new, result.job, result.created)

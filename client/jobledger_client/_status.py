@@ -8,7 +8,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
-from jobledger.v1 import job_service_pb2 as rpc
+from jobledger.v1.entry_error_pb2 import EntryError
 from jobledger.v1.error_reason_pb2 import ErrorReason
 
 from jobledger_client import _error_groups as errors
@@ -66,8 +66,8 @@ def error_from_call(failure: grpc.RpcError, *, attempts: int = 1) -> errors.Jobl
     )
 
 
-def error_of_job(error: rpc.CreateJobError) -> errors.JobledgerError:
-    """Return the exception for why one job of several is refused."""
+def error_of_entry(error: EntryError) -> errors.JobledgerError:
+    """Return the exception for why one entry of a call is refused."""
     reason = ErrorReason.DESCRIPTOR.values_by_number.get(error.reason)
     name = reason.name.removeprefix("ERROR_REASON_") if reason else ""
     return _BY_REASON.get(name, errors.JobledgerError)(

@@ -20,15 +20,17 @@ from jobledger.v1.worker_service_pb2 import (
     ClaimChunksRequest,
     ClaimedChunk,
     CompleteChunksRequest,
+    HeartbeatRequest,
+    LeaseReport,
     WatchLeasesRequest,
 )
 
 from tests.access.conftest import As, Keyed
 from tests.support.api import fresh_kind
 from tests.support.bounds import BOUND
-from tests.support.errors import invalid, refused
+from tests.support.errors import assert_entry_refused, invalid, refused
 from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi
-from tests.support.states import CANCEL_REQUESTED, COMPLETED, LEASE_LOST, OK
+from tests.support.states import CANCEL_REQUESTED, COMPLETED, LEASE_LOST, OK, REFUSED, RUNNING
 
 ALICE, BOB, CAROL = OWNERS = "alice-of-fleets", "bob-of-fleets", "carol-of-fleets"
 
@@ -77,6 +79,33 @@ async def test_the_call_that_completes_the_last_other_chunk_claims_the_finalizer
     last = (await fleet.work.CompleteChunks(request)).claimed
     assert sorted(owners_of(last)) == [ALICE, BOB]
     assert all(one.chunk.finalizer for one in last)
+
+
+@pytest.mark.guarantee("3c.6")
+async def test_a_report_that_is_refused_for_one_owner_affects_no_chunk_of_another(
+    tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str
+):
+    made = await jobs(tenants, kind, {ALICE: 2, BOB: 2})
+    claimed = sorted(await fleet.claim(kind, 4), key=lambda one: (one.owner, one.chunk.index))
+    full = {f"a{number}": {"uri": "s3://b/k"} for number in range(100)}
+    await fleet.report(claimed[0], job_artifacts=full)
+    reports = [
+        LeaseReport(lease_token=one.lease.token, progress={"job_artifacts": {one.owner: {"uri": "s3://b/k"}}})
+        for one in claimed
+    ]
+    beats = (await fleet.work.Heartbeat(HeartbeatRequest(reports=reports))).results
+    assert [beat.status for beat in beats] == [REFUSED, REFUSED, OK, OK]
+    completions = [ChunkCompletion(lease_token=one.lease_token, progress=one.progress) for one in reports]
+    await jobs(tenants, kind, {CAROL: 1})
+    claim = ClaimChunksRequest(kinds=[kind], max_chunks=4, worker="w")
+    response = await fleet.work.CompleteChunks(CompleteChunksRequest(completions=completions, claim=claim))
+    assert [result.status for result in response.results] == [REFUSED, REFUSED, OK, OK]
+    assert owners_of(list(response.claimed)) == [CAROL]
+    for result in (*beats[:2], *response.results[:2]):
+        assert_entry_refused(result.error, "progress.job_artifacts")
+    alice, bob = [await tenants[owner].get(made[owner].job_id) for owner in (ALICE, BOB)]
+    assert (alice.state, len(alice.artifacts), alice.chunks_summary.processing) == (RUNNING, 100, 2)
+    assert (bob.state, set(bob.artifacts)) == (COMPLETED, {BOB})
 
 
 @pytest.mark.guarantee("3b.9")

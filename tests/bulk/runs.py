@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, ParseDict
+from jobledger.v1.entry_error_pb2 import EntryError
+from jobledger.v1.error_reason_pb2 import ErrorReason
 from jobledger.v1.event_pb2 import Change
 from jobledger.v1.job_pb2 import Job
 
@@ -41,6 +43,14 @@ async def ended(api: Api, job_id: str) -> Job:
 def report(job: Job) -> dict[str, Any]:
     """Return the report of a job of the service's own."""
     return MessageToDict(job.artifacts["report"].metadata)
+
+
+def reason_of(refusal: dict[str, Any]) -> str:
+    """Return the reason of a refusal in a report, whose error is an EntryError."""
+    error = ParseDict(refusal["error"], EntryError())
+    assert error.code
+    assert error.message
+    return ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_")
 
 
 async def changes(api: Api, job_id: str, kind_of_change: int) -> list[Change]:

@@ -11,7 +11,7 @@ from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import ChunksSummary, Job, Progress
 from jobledger.v1.job_service_pb2 import UpdateJobRequest
 
-from tests.bulk.runs import changes, create_many, ended, report
+from tests.bulk.runs import changes, create_many, ended, reason_of, report
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
 from tests.support.limits import each_scope, set_limit
@@ -49,7 +49,7 @@ async def test_named_jobs_are_meant_once_each_and_refusals_stop_nothing(api: Api
     run = await ended(api, answer.job.job_id)
     reported = report(run)
     assert (run.state, reported["applied"], reported["unchanged"], reported["refused"]) == (COMPLETED, 1, 0, 3)
-    assert [(one["job_id"], one["reason"]) for one in reported["refusals"]] == [
+    assert [(one["job_id"], reason_of(one)) for one in reported["refusals"]] == [
         (queued[0], "JOB_NOT_ENDED"),
         (missing, "JOB_NOT_FOUND"),
         (running, "JOB_NOT_ENDED"),
@@ -84,7 +84,7 @@ async def test_priorities_reach_the_jobs_and_what_does_not_change_is_counted(api
     )
     reported = report(await ended(api, answer.job.job_id))
     assert (reported["applied"], reported["unchanged"], reported["refused"]) == (1, 1, 1)
-    assert [(one["job_id"], one["reason"]) for one in reported["refusals"]] == [(over, "JOB_ENDED")]
+    assert [(one["job_id"], reason_of(one)) for one in reported["refusals"]] == [(over, "JOB_ENDED")]
     assert ((await api.get(changed)).priority, (await api.get(same)).revision) == (9, 1)
     [change] = await changes(api, changed, ChangeType.CHANGE_TYPE_UPDATED)
     assert change.reason == f"priority; by job {answer.job.job_id}"
@@ -112,7 +112,7 @@ async def test_an_update_changes_what_its_mask_names_and_a_job_that_refuses_it_i
     run = await ended(api, (await api.jobs.UpdateJobs(changed)).job.job_id)
     reported = report(run)
     assert (reported["applied"], reported["unchanged"], reported["refused"]) == (2, 0, 1)
-    assert [(one["job_id"], one["reason"]) for one in reported["refusals"]] == [(full, "INVALID_FIELD")]
+    assert [(one["job_id"], reason_of(one)) for one in reported["refusals"]] == [(full, "INVALID_FIELD")]
     update = UpdateJobRequest(job_id=run.job_id, update_mask={"paths": ["labels"]}, labels={"mine": "1"})
     assert dict((await api.jobs.UpdateJob(update)).job.labels) == {"jobledger.method": "UpdateJobs", "mine": "1"}
     jobs = [await api.get(one) for one in (plain, running, full)]
@@ -131,7 +131,7 @@ async def test_a_new_time_to_begin_is_for_jobs_that_wait(api: Api, kind: str):
         job_ids=[waiting, running], update_mask={"paths": ["schedule_time", "labels"]}, schedule_time=LATER
     )
     reported = report(await ended(api, (await api.jobs.UpdateJobs(asked)).job.job_id))
-    assert (reported["applied"], [(one["job_id"], one["reason"]) for one in reported["refusals"]]) == (
+    assert (reported["applied"], [(one["job_id"], reason_of(one)) for one in reported["refusals"]]) == (
         1,
         [(running, "JOB_STARTED")],
     )
@@ -182,7 +182,7 @@ async def test_the_service_own_jobs_are_never_meant(api: Api, kind: str):
     everything = await api.jobs.DeleteJobs(DeleteJobsRequest(filter=until, dry_run=True))
     assert run.job_id not in [job.job_id for job in everything.sample]
     named = await ended(api, (await api.jobs.DeleteJobs(DeleteJobsRequest(job_ids=[run.job_id]))).job.job_id)
-    assert [one["reason"] for one in report(named)["refusals"]] == ["INVALID_FIELD"]
+    assert [reason_of(one) for one in report(named)["refusals"]] == ["INVALID_FIELD"]
     assert (await api.get(run.job_id)).state == COMPLETED
 
 

@@ -8,7 +8,7 @@ from jobledger.v1.job_pb2 import FailurePolicy
 from jobledger.v1.worker_service_pb2 import ChunkFailure, FailChunksRequest
 
 from tests.support.api import Api
-from tests.support.errors import invalid
+from tests.support.errors import assert_entry_refused, invalid
 from tests.support.states import (
     CHUNK_CANCELLED,
     CHUNK_COMPLETED,
@@ -19,6 +19,7 @@ from tests.support.states import (
     FAILED,
     LEASE_LOST,
     OK,
+    REFUSED,
     RUNNING,
     chunk_states,
     summary,
@@ -172,22 +173,38 @@ async def test_a_progress_that_was_lost_with_its_attempt_does_not_lower_the_jobs
 @pytest.mark.parametrize(
     ("field", "broken"),
     [
-        ("lease_token", {"lease_token": ""}),
-        ("error.code", {"error": None}),
-        ("error.code", {"error": {"message": "no code"}}),
+        ("error.stage", {"error": {"code": "A", "stage": "x" * 129}}),
+        ("retry_delay", {"error": {"code": "A"}, "retry_delay": timedelta(days=8)}),
         ("error.code", {"error": {"code": "x" * 129}}),
         ("error.message", {"error": {"code": "A", "message": "x" * 4_097}}),
     ],
 )
-async def test_a_failure_that_breaks_a_rule_is_refused_and_nothing_of_the_call_is_taken(
+async def test_a_failure_that_breaks_a_rule_is_refused_alone(
     api: Api, kind: str, field: str, broken: dict[str, object]
 ):
+    job_id = (await api.create(kind, item_count=2, chunk_size=1, retry_policy=AT_ONCE)).job_id
+    bad, good = await api.claim(kind, 2)
+    before = (await api.get(job_id)).chunks[0]
+    failures = [
+        ChunkFailure(lease_token=bad.lease.token, **broken),
+        ChunkFailure(lease_token=good.lease.token, error={"code": "A"}),
+    ]
+    results = (await api.work.FailChunks(FailChunksRequest(failures=failures))).results
+    assert [one.status for one in results] == [REFUSED, OK]
+    assert_entry_refused(results[0].error, field)
+    job = await api.get(job_id)
+    assert (job.chunks[0], job.chunks[1].error.code) == (before, "A")
+
+
+@pytest.mark.parametrize("broken", [{}, {"error": {"message": "no code"}}])
+async def test_a_failure_without_a_code_refuses_the_call(api: Api, kind: str, broken: dict[str, object]):
     job_id = (await api.create(kind, item_count=2, chunk_size=1)).job_id
     good, bad = await api.claim(kind, 2)
     before = await api.get(job_id)
-    valid = {"error": {"code": "A"}}
-    failures = [ChunkFailure(lease_token=good.lease.token, **valid)]
-    failures.append(ChunkFailure(**({"lease_token": bad.lease.token} | valid | broken)))
-    with invalid(f"failures[1].{field}"):
+    failures = [
+        ChunkFailure(lease_token=good.lease.token, error={"code": "A"}),
+        ChunkFailure(lease_token=bad.lease.token, **broken),
+    ]
+    with invalid("failures[1].error.code"):
         await api.work.FailChunks(FailChunksRequest(failures=failures))
     assert await api.get(job_id) == before

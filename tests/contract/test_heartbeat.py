@@ -7,8 +7,8 @@ import pytest
 from jobledger.v1.worker_service_pb2 import HeartbeatRequest, HeartbeatResult, LeaseReport
 
 from tests.support.api import Api
-from tests.support.errors import invalid
-from tests.support.states import LEASE_LOST, OK
+from tests.support.errors import assert_entry_refused, invalid
+from tests.support.states import LEASE_LOST, OK, REFUSED
 
 HOUR = timedelta(hours=1)
 URI = "s3://bucket/preview.jpg"
@@ -135,7 +135,6 @@ async def test_reports_of_several_jobs_go_together(api: Api, kind: str):
 
 
 BROKEN_REPORTS = [
-    ("lease_token", {"lease_token": ""}),
     ("progress.percent", {"progress": {"percent": -0.1}}),
     ("progress.percent", {"progress": {"percent": 100.1}}),
     ("progress.percent", {"progress": {"percent": math.nan}}),
@@ -165,25 +164,44 @@ BROKEN_REPORTS = [
 ]
 
 
+@pytest.mark.guarantee("3c.6")
 @pytest.mark.parametrize(("field", "broken"), BROKEN_REPORTS)
-async def test_a_report_that_breaks_a_rule_is_refused_and_nothing_of_the_call_is_taken(
-    api: Api, kind: str, field: str, broken: dict[str, object]
-):
-    job_id = (await api.create(kind, item_count=2, chunk_size=1)).job_id
-    good, bad = await api.claim(kind, 2)
-    before = await api.get(job_id)
-    with invalid(f"reports[1].{field}"):
-        reports = ({"lease_token": good.lease.token, "progress": {"percent": 5}}, {"lease_token": bad.lease.token})
-        await beat(api, reports[0], reports[1] | broken, lease_duration=HOUR)
-    assert await api.get(job_id) == before
+async def test_a_report_that_breaks_a_rule_is_refused_alone(api: Api, kind: str, field: str, broken: dict[str, object]):
+    job_id = (await api.create(kind, item_count=3, chunk_size=1)).job_id
+    first, bad, last = await api.claim(kind, 3)
+    before = (await api.get(job_id)).chunks[1]
+    good = ({"lease_token": one.lease.token, "progress": {"percent": 5}} for one in (first, last))
+    refused_report = {"lease_token": bad.lease.token} | broken
+    results = await beat(api, next(good), refused_report, next(good), lease_duration=HOUR)
+    assert [result.status for result in results] == [OK, REFUSED, OK]
+    assert [result.HasField("error") for result in results] == [False, True, False]
+    assert_entry_refused(results[1].error, field)
+    assert not results[1].HasField("expire_time")
+    chunks = (await api.get(job_id)).chunks
+    assert [chunk.progress.percent for chunk in chunks] == [5, 0, 5]
+    assert chunks[1] == before, "a refused report does not extend its lease"
+
+
+async def test_a_call_whose_reports_are_all_refused_names_each(api: Api, kind: str):
+    job = await api.create(kind, item_count=1_000, chunk_size=1)
+    claimed = await api.claim(kind, 1_000)
+    before = await api.get(job.job_id)
+    artifacts = {f"{number}" * 128: {"uri": "/" + "é" * 100} for number in range(9)}
+    reports = ({"lease_token": one.lease.token, "progress": {"artifacts": artifacts}} for one in claimed)
+    results = await beat(api, *reports)
+    assert {result.status for result in results} == {REFUSED}
+    assert all(result.error.message and result.error.reason for result in results)
+    assert len(results[0].error.field_violations) == 8
+    assert not results[-1].error.field_violations, "those that do not fit into the response are brief"
+    assert await api.get(job.job_id) == before
 
 
 async def test_more_items_than_the_chunk_has_are_refused(api: Api, kind: str):
     job_id = (await api.create(kind, item_count=10)).job_id
     [claimed] = await api.claim(kind)
     before = await api.get(job_id)
-    with invalid("reports[0].progress.items_completed"):
-        await api.report(claimed, items_completed=11)
+    result = await api.report(claimed, items_completed=11)
+    assert_entry_refused(result.error, "progress.items_completed")
     assert await api.get(job_id) == before
 
 

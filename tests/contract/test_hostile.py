@@ -12,7 +12,7 @@ from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport, Lease
 from jobledger_service.core.model.filters.search import MAX_SEARCH_WORDS, words
 
 from tests.support.api import Api
-from tests.support.errors import invalid, read
+from tests.support.errors import assert_entry_refused, invalid, read
 
 INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
 TEXTS = [
@@ -54,12 +54,11 @@ async def test_a_text_is_given_back_as_it_was_or_refused_by_name(api: Api, kind:
 async def test_the_words_of_a_worker_are_given_back_as_they_were_or_refused_by_name(api: Api, kind: str, text: str):
     job = await api.create(kind)
     [claimed] = await api.claim(kind, worker="w")
-    try:
-        await api.report(claimed, message=text, stage=text[:128])
-    except grpc.aio.AioRpcError as error:
-        output = read(error)
-        assert (output.code, output.reason) == (INVALID_ARGUMENT, "INVALID_FIELD")
-        assert set(output.fields) <= {"reports[0].progress.message", "reports[0].progress.stage"}
+    result = await api.report(claimed, message=text, stage=text[:128])
+    if result.status == LeaseStatus.LEASE_STATUS_REFUSED:
+        fields = {violation.field for violation in result.error.field_violations}
+        assert_entry_refused(result.error, *fields)
+        assert fields <= {"progress.message", "progress.stage"}
         return
     progress = (await api.get(job.job_id)).chunks[0].progress
     assert (progress.message, progress.stage) == (text, text[:128])
@@ -115,10 +114,10 @@ async def test_what_a_struct_cannot_hold_is_refused_with_its_path(api: Api, kind
     [claimed] = await api.claim(kind)
     artifact = {"uri": "s3://b/k", "metadata": given}
     report = LeaseReport(lease_token=claimed.lease.token, progress={"artifacts": {"a": artifact}})
-    with invalid(f'reports[0].progress.artifacts["a"].metadata{path}'):
-        await api.work.Heartbeat(HeartbeatRequest(reports=[report]))
-    with invalid(f'completions[0].progress.job_artifacts["a"].metadata{path}'):
-        await api.complete(claimed, progress={"job_artifacts": {"a": artifact}})
+    [result] = (await api.work.Heartbeat(HeartbeatRequest(reports=[report]))).results
+    assert_entry_refused(result.error, f'progress.artifacts["a"].metadata{path}')
+    [ended] = await api.complete(claimed, progress={"job_artifacts": {"a": artifact}})
+    assert_entry_refused(ended.error, f'progress.job_artifacts["a"].metadata{path}')
     [result] = await api.complete(claimed)
     assert result.status == LeaseStatus.LEASE_STATUS_OK
 

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.support.api import Api
-from tests.support.errors import invalid
-from tests.support.states import CHUNK_PENDING, LEASE_LOST, OK, RUNNING, summary
+from tests.support.errors import assert_entry_refused
+from tests.support.states import CHUNK_PENDING, LEASE_LOST, OK, REFUSED, RUNNING, summary
 
 
 async def test_a_released_chunk_is_retried_at_once_with_the_attempt_not_counted(api: Api, kind: str):
@@ -56,6 +56,7 @@ async def test_what_comes_after_the_release_is_refused(api: Api, kind: str, late
 async def test_a_reason_that_is_too_long_is_refused(api: Api, kind: str):
     job_id = (await api.create(kind)).job_id
     [claimed] = await api.claim(kind)
-    with invalid("releases[0].reason"):
-        await api.release(claimed, reason="x" * 1_025)
+    [result] = await api.release(claimed, reason="x" * 1_025)
+    assert result.status == REFUSED
+    assert_entry_refused(result.error, "reason")
     assert (await api.get(job_id)).revision == 2

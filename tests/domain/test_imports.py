@@ -154,7 +154,7 @@ class Replay:
             elif not runs_left and end.state is DONE:
                 if cancels:
                     self.cancel(force=False)
-                self.apply(work.complete(self.job, self.chunks[index], work.WorkReport("c"), work.NO_RESULTS, self.now))
+                self.apply(work.complete(self.job, self.chunks[index], work.WorkReport(), work.NO_RESULTS, self.now))
             elif not runs_left and end.state is FAILED:
                 failure = work.Failure(end.error or self.past.error or BOOM, 0.5, not_retryable=True)
                 self.apply(work.fail(self.job, chunk, work.NOTHING_NEW, failure, self.all(), self.now))
@@ -207,7 +207,7 @@ def test_an_import_keeps_the_promises_of_a_job_and_can_continue(imported: Import
     for index in sorted(chunks):
         if chunks[index].state is PENDING:
             claimed = work.claim(job, chunks[index], work.Claim("w", LEASE), NOW)
-            ended = work.complete(claimed.job, claimed.chunks[0], work.WorkReport("c"), work.NO_RESULTS, NOW)
+            ended = work.complete(claimed.job, claimed.chunks[0], work.WorkReport(), work.NO_RESULTS, NOW)
             job = ended.job
     assert job.state is JobState.COMPLETED
 

@@ -148,7 +148,7 @@ class JobMachine(RuleBasedStateMachine):
             return
         chunk = self.chunks[lease.index]
         items = None if part is None else int(chunk.items * part)
-        report = work.WorkReport("r", ProgressReport(percent, stage, stage_percent, None, items))
+        report = work.WorkReport(ProgressReport(percent, stage, stage_percent, None, items))
         self.apply(work.heartbeat(self.job, chunk, report, LEASE, self.now))
         assert self.chunks[lease.index].progress.done >= chunk.progress.done
 
@@ -160,7 +160,7 @@ class JobMachine(RuleBasedStateMachine):
         if not self.held(lease):
             return
         if how == "complete":
-            self.apply(work.complete(self.job, chunk, work.WorkReport("c"), work.NO_RESULTS, self.now))
+            self.apply(work.complete(self.job, chunk, work.WorkReport(), work.NO_RESULTS, self.now))
         elif how in ("release", "leave"):
             release = work.Release(unheard=how == "leave")
             self.apply(work.release(self.job, chunk, work.NOTHING_NEW, release, self.now))
@@ -326,7 +326,7 @@ class JobMachine(RuleBasedStateMachine):
         for index in sorted(self.chunks):
             if self.chunks[index].state is ChunkState.PENDING:
                 self.apply(work.claim(self.job, self.chunks[index], work.Claim("w", LEASE), self.now))
-                done = work.WorkReport("c")
+                done = work.WorkReport()
                 self.apply(work.complete(self.job, self.chunks[index], done, work.NO_RESULTS, self.now))
         assert self.job.state is JobState.COMPLETED
 

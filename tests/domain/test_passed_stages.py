@@ -17,7 +17,7 @@ def claimed() -> tuple[Job, Chunk]:
 
 
 def beat(job: Job, chunk: Chunk, now: int, **progress: object) -> tuple[Job, Chunk]:
-    report = work.WorkReport("r", ProgressReport(**progress))
+    report = work.WorkReport(ProgressReport(**progress))
     step = work.heartbeat(job, chunk, report, 60 * SECOND, now)
     return step.job, step.chunks[0]
 

@@ -43,7 +43,7 @@ def running(**options: tuple[str, ...]) -> tuple[Job, Chunk]:
 def ended(state: JobState) -> tuple[Job, dict[int, Chunk]]:
     """Return a job of one chunk that was COMPLETED, or CANCELLED before it ran."""
     if state is JobState.COMPLETED:
-        step = work.complete(*running(), work.WorkReport("c"), work.NO_RESULTS, 3)
+        step = work.complete(*running(), work.WorkReport(), work.NO_RESULTS, 3)
         return step.job, {0: step.chunks[0]}
     job, chunks = created()
     _, cancelled = lifecycle.cancel(job, stored(job, chunks), lifecycle.Cancellation(0), "caller", 3)
@@ -140,20 +140,24 @@ def test_a_chunk_is_claimed_only_while_it_waits_is_due_and_has_a_slot():
 @pytest.mark.parametrize(
     ("report", "field", "rule"),
     [
-        (ProgressReport(stage="paint"), "r.stage", "value 'paint' must be a stage of the job's plan: cut, glue"),
+        (ProgressReport(stage="paint"), "progress.stage", "value 'paint' must be a stage of the job's plan: cut, glue"),
         (
             ProgressReport(stage="cut", passed=(("sand", 1),)),
-            "r.passed_stages[0].stage",
+            "progress.passed_stages[0].stage",
             "value 'sand' must be a stage",
         ),
-        (ProgressReport(items_completed=11), "r.items_completed", "value 11 must be at most the chunk's 10 items"),
+        (
+            ProgressReport(items_completed=11),
+            "progress.items_completed",
+            "value 11 must be at most the chunk's 10 items",
+        ),
     ],
 )
 def test_a_report_keeps_to_the_plan_and_to_the_items(report: ProgressReport, field: str, rule: str):
     job, chunk = running(plan=("cut", "glue"))
 
     def beat() -> Step | None:
-        return work.heartbeat(job, chunk, work.WorkReport("r", report), LEASE, 3)
+        return work.heartbeat(job, chunk, work.WorkReport(report), LEASE, 3)
 
     refused = refusal_of(beat, InvalidField, rule)
     assert isinstance(refused, InvalidField)

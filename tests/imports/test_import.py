@@ -78,7 +78,7 @@ async def test_outputs_come_with_it_as_get_job_shows_them(api: Api, kind: str):
     assert imported.uid != shown.uid
     assert await send(api, [one]) == ImportJobsResponse(unchanged=1)
     one.output["last"] = 3
-    assert (await send(api, [one])).refusals[0].reason == ALREADY_EXISTS
+    assert (await send(api, [one])).refusals[0].error.reason == ALREADY_EXISTS
     [listed] = (await api.list_jobs(filter={"job_ids": [copy]})).jobs
     assert not listed.HasField("output")
 
@@ -118,7 +118,7 @@ async def test_importing_again_changes_nothing_and_other_content_is_refused(api:
     changed = past(f"{kind}-1", kind, job={"priority": 1})
     answer = await send(api, [other, changed, past(f"{kind}-3", kind)])
     assert (answer.imported, answer.unchanged, answer.refused) == (1, 1, 1)
-    assert [(one.number, one.job_id, one.reason) for one in answer.refusals] == [(1, f"{kind}-1", ALREADY_EXISTS)]
+    assert [(one.number, one.job_id, one.error.reason) for one in answer.refusals] == [(1, f"{kind}-1", ALREADY_EXISTS)]
     assert (await api.get(f"{kind}-1")).priority == 5
     assert (await api.get(f"{kind}-2")).cancel_reason == "enough"
 
@@ -192,8 +192,8 @@ async def test_a_broken_job_is_refused_by_its_field_and_hinders_no_other(api: Ap
     answer = await send(api, [past(f"{kind}-0", kind), broken, past(f"{kind}-2", kind)])
     assert (answer.imported, answer.refused) == (2, 1)
     [refusal] = answer.refusals
-    assert (refusal.number, refusal.reason) == (1, INVALID_FIELD)
-    assert refusal.message.startswith(field)
+    assert (refusal.number, refusal.error.reason) == (1, INVALID_FIELD)
+    assert refusal.error.message.startswith(field)
 
 
 async def test_too_many_jobs_in_a_message_are_refused_together(api: Api, kind: str):
@@ -231,4 +231,4 @@ async def test_a_finalizer_that_ran_before_the_others_were_completed_is_refused(
     job = {"item_count": 2, "chunk_size": 1, "finalizer": {}}
     chunks = [ImportedChunk(index=2, state=DONE)]
     response = await send(api, [past(kind, kind, FAILED, job=job, chunks=chunks)])
-    assert [(one.job_id, one.reason) for one in response.refusals] == [(kind, INVALID_FIELD)]
+    assert [(one.job_id, one.error.reason) for one in response.refusals] == [(kind, INVALID_FIELD)]

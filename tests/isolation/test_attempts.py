@@ -65,7 +65,7 @@ def every_attempt(ledger: LargeLedger, job_id: str) -> list[Attempt]:
 def failures(claimed: list[ClaimedChunk], message: str = "") -> FailChunks:
     """Return the report that these attempts failed; the next ones wait for no time."""
     error = WorkError("E", message)
-    return FailChunks(ALICE, [(one.lease, NOTHING_NEW, Failure(error, 0.5, retry_delay=0), "f") for one in claimed])
+    return FailChunks(ALICE, [(one.lease, NOTHING_NEW, Failure(error, 0.5, retry_delay=0)) for one in claimed])
 
 
 def claim_and_fail(ledger: LargeLedger, job_id: str, count: int, message: str = "") -> None:

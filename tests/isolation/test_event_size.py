@@ -1,5 +1,6 @@
 """What one commit changes on one job is at most 1 MiB: what is more goes to the next commits, and nothing is lost."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.refusals.errors import InvalidField
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import NO_RESULTS, NOTHING_NEW, Failure, WorkReport
-from jobledger_service.core.write.commands import CompleteChunks, FailChunks, Heartbeat, RetryJob
+from jobledger_service.core.write.commands import CompleteChunks, FailChunks, Heartbeat, LeaseStatus, RetryJob
 from jobledger_service.core.write.postponed import Postponed
 from jobledger_service.core.write.working_set import MAX_EVENT_BYTES
 
@@ -63,9 +64,7 @@ def test_reports_of_many_workers_are_as_many_commits_as_they_need(ledger: LargeL
     ledger.create("bystander", [1], BOB)
     claimed = ledger.claim("big", range(COUNT))
     ledger.commits.clear()
-    reports = [
-        CompleteChunks(ALICE, [(one.lease, WorkReport("c", artifacts=artifacts(30)), NO_RESULTS)]) for one in claimed
-    ]
+    reports = [CompleteChunks(ALICE, [(one.lease, WorkReport(artifacts=artifacts(30)), NO_RESULTS)]) for one in claimed]
     outcomes = drained(ledger, reports)
     assert [answer.status for [answer] in outcomes] == ["OK"] * COUNT
     reported = [chunk.index for message in events(ledger) for chunk in message.chunks]
@@ -78,18 +77,16 @@ def test_one_call_of_many_reports_is_several_commits_with_one_answer(ledger: Lar
     ledger.create("big", [1] * COUNT)
     claimed = ledger.claim("big", range(COUNT))
     ledger.commits.clear()
-    items = [(one.lease, WorkReport("r", ProgressReport(percent=5), artifacts(30))) for one in claimed]
+    items = [(one.lease, WorkReport(ProgressReport(percent=5), artifacts(30))) for one in claimed]
     answers = ledger.do(Heartbeat(ALICE, items, lease_duration=LEASE))
-    assert [answer.lease for answer in answers] == [one.lease for one in claimed]
+    assert [answer.chunk and answer.chunk.index for answer in answers] == [one.chunk.index for one in claimed]
     assert {answer.status for answer in answers} == {"OK"}
     assert sorted(chunk.index for message in events(ledger) for chunk in message.chunks) == list(range(COUNT))
     assert len(ledger.commits) > 1
     # What the chunks hold is told again with each change: a small report of all is as large.
     ledger.commits.clear()
     ledger.do(
-        Heartbeat(
-            ALICE, [(one.lease, WorkReport("r", ProgressReport(percent=6))) for one in claimed], lease_duration=LEASE
-        )
+        Heartbeat(ALICE, [(one.lease, WorkReport(ProgressReport(percent=6))) for one in claimed], lease_duration=LEASE)
     )
     assert len(events(ledger)) > 1
     assert {chunk.progress.done for chunk in ledger.chunks("big").values()} == {60_000}
@@ -100,7 +97,7 @@ def test_errors_and_reasons_count_too(ledger: LargeLedger):
     claimed = ledger.claim("big", range(200))
     ledger.commits.clear()
     failure = Failure(WorkError("E", "é" * 4_096), 0.5, not_retryable=True)
-    failures = [(one.lease, NOTHING_NEW, failure, "f") for one in claimed]
+    failures = [(one.lease, NOTHING_NEW, failure) for one in claimed]
     answers = ledger.do(FailChunks(ALICE, failures))
     assert {answer.status for answer in answers} == {"OK"}
     assert len(events(ledger)) > 1
@@ -111,12 +108,10 @@ def test_a_claim_of_chunks_that_hold_much_gets_fewer(ledger: LargeLedger):
     ledger.create("big", [1] * COUNT)
     claimed = ledger.claim("big", range(COUNT))
     ledger.do(
-        Heartbeat(
-            ALICE, [(one.lease, WorkReport("r", artifacts=artifacts(30))) for one in claimed], lease_duration=LEASE
-        )
+        Heartbeat(ALICE, [(one.lease, WorkReport(artifacts=artifacts(30))) for one in claimed], lease_duration=LEASE)
     )
     give_up = Failure(WorkError("E"), 0.5, not_retryable=True)
-    ledger.do(FailChunks(ALICE, [(one.lease, NOTHING_NEW, give_up, "f") for one in claimed]))
+    ledger.do(FailChunks(ALICE, [(one.lease, NOTHING_NEW, give_up) for one in claimed]))
     ledger.do(RetryJob(ALICE, "big", (), "caller"))
     ledger.commits.clear()
     some = ledger.claim_any(COUNT)
@@ -126,17 +121,19 @@ def test_a_claim_of_chunks_that_hold_much_gets_fewer(ledger: LargeLedger):
     assert events(ledger)
 
 
-def test_a_call_of_several_commits_that_is_refused_changes_nothing(ledger: LargeLedger):
+def test_a_report_in_a_later_commit_of_a_call_is_refused_alone(ledger: LargeLedger):
     ledger.create("big", [1] * COUNT)
     claimed = ledger.claim("big", range(COUNT))
-    before = ledger.chunks("big")
     ledger.commits.clear()
-    items = [(one.lease, WorkReport(f"reports[{n}]", artifacts=artifacts(30))) for n, one in enumerate(claimed)]
-    items[-1] = (claimed[-1].lease, WorkReport("reports[39]", artifacts=artifacts(51)))
-    with pytest.raises(InvalidField, match=r"reports\[39\].artifacts"):
-        ledger.do(Heartbeat(ALICE, items, lease_duration=LEASE))
-    assert ledger.chunks("big") == before
-    assert not [entry for commit in ledger.commits for entry in commit.entries]
+    items = [(one.lease, WorkReport(artifacts=artifacts(30))) for n, one in enumerate(claimed)]
+    items[-1] = (claimed[-1].lease, WorkReport(artifacts=artifacts(51)))
+    *others, refused = ledger.do(Heartbeat(ALICE, items, lease_duration=LEASE))
+    assert {answer.status for answer in others} == {LeaseStatus.OK}
+    assert isinstance(refused.refusal, InvalidField)
+    assert refused.refusal.violations[0][0] == "progress.artifacts"
+    assert len(events(ledger)) > 1
+    counts = [len(chunk.artifacts) for _, chunk in sorted(ledger.chunks("big").items())]
+    assert counts == [30] * (COUNT - 1) + [0]
 
 
 @pytest.mark.parametrize(("count", "size", "of_job"), [(50, 6_000, False), (100, 6_000, True)])
@@ -146,10 +143,10 @@ def test_what_a_job_or_a_chunk_may_hold_is_bounded_so_that_one_report_always_fit
     ledger.create("big", [1])
     [claimed] = ledger.claim("big", [0])
     large = artifacts(count, size)
-    too_much = WorkReport("r", artifacts={} if of_job else large, job_artifacts=large if of_job else {})
-    with pytest.raises(InvalidField, match=r"must make at most .* bytes of artifacts"):
-        ledger.do(Heartbeat(ALICE, [(claimed.lease, too_much)], lease_duration=LEASE))
-    full = WorkReport("r", artifacts=artifacts(50, 5_000), job_artifacts=artifacts(100, 5_000))
+    too_much = WorkReport(artifacts={} if of_job else large, job_artifacts=large if of_job else {})
+    [answer] = ledger.do(Heartbeat(ALICE, [(claimed.lease, too_much)], lease_duration=LEASE))
+    assert re.search(r"must make at most .* bytes of artifacts", str(answer.refusal))
+    full = WorkReport(artifacts=artifacts(50, 5_000), job_artifacts=artifacts(100, 5_000))
     ledger.commits.clear()
     ledger.do(Heartbeat(ALICE, [(claimed.lease, full)], lease_duration=LEASE))
     assert len(events(ledger)) == 1

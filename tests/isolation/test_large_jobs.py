@@ -51,7 +51,7 @@ def creating(job_id: str) -> CreateJob:
 
 def failed_fast(ledger: LargeLedger, job_id: str) -> Any:
     [claimed] = ledger.claim(job_id, [7])
-    answer = ledger.do(FailChunks(ALICE, [(claimed.lease, NOTHING_NEW, GIVE_UP, "failures[0]")]))
+    answer = ledger.do(FailChunks(ALICE, [(claimed.lease, NOTHING_NEW, GIVE_UP)]))
     job = ledger.job(job_id)
     assert (job.state, job.counts.cancelled) == (JobState.FAILED, job.counts.total - 1)
     return answer

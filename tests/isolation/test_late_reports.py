@@ -40,11 +40,11 @@ def report(name: str, one: ClaimedChunk, received: int) -> Any:
     """Return a report of alice's worker that was received at a time."""
     match name:
         case "heartbeat":
-            return Heartbeat(ALICE, [(one.lease, WorkReport("r"))], lease_duration=LEASE, received=received)
+            return Heartbeat(ALICE, [(one.lease, WorkReport())], lease_duration=LEASE, received=received)
         case "complete":
-            return CompleteChunks(ALICE, [(one.lease, WorkReport("c"), NO_RESULTS)], received=received)
+            return CompleteChunks(ALICE, [(one.lease, WorkReport(), NO_RESULTS)], received=received)
         case "fail":
-            return FailChunks(ALICE, [(one.lease, NOTHING_NEW, Failure(WorkError("E"), 0.5), "f")], received=received)
+            return FailChunks(ALICE, [(one.lease, NOTHING_NEW, Failure(WorkError("E"), 0.5))], received=received)
     return ReleaseChunks(ALICE, [(one.lease, NOTHING_NEW, Release())], received=received)
 
 

@@ -103,7 +103,7 @@ def test_a_call_that_fails_chunks_of_many_jobs_stops_them_in_several_commits_and
         ledger.create(f"job-{n}", [1] * SIZE, fast=True)
         leases += [one.lease for one in ledger.claim(f"job-{n}", [n])]
     ledger.commits.clear()
-    answers = ledger.do(FailChunks(ALICE, [(lease, NOTHING_NEW, GIVE_UP, "f") for lease in leases]))
+    answers = ledger.do(FailChunks(ALICE, [(lease, NOTHING_NEW, GIVE_UP) for lease in leases]))
     assert [answer.lease for answer in answers] == leases
     assert {answer.status for answer in answers} == {"OK"}
     assert [len(commit.entries) for commit in ledger.commits] == [2, 2, 1]

@@ -55,7 +55,7 @@ def event_sizes(ledger: LargeLedger) -> list[int]:
 
 
 def complete(lease: object, results: Results = NO_RESULTS) -> CompleteChunks:
-    return CompleteChunks(ALICE, [(lease, WorkReport("c"), results)])
+    return CompleteChunks(ALICE, [(lease, WorkReport(), results)])
 
 
 @pytest.mark.guarantee("3d.7")
@@ -83,7 +83,7 @@ def test_a_later_change_of_the_job_writes_no_output_again(ledger: LargeLedger):
     assert stored(ledger) == {JOB_ITSELF: LARGE, 0: LARGE}
     sent: list[str] = []
     event.listen(ledger.database.writer, "before_cursor_execute", lambda _c, _r, sql, *_: sent.append(sql))
-    report = WorkReport("reports[0]", progress=ProgressReport(percent=50))
+    report = WorkReport(progress=ProgressReport(percent=50))
     ledger.do(Heartbeat(ALICE, [(second.lease, report)], lease_duration=None))
     ledger.do(complete(second.lease))
     assert any("jobs" in sql for sql in sent)
@@ -115,7 +115,7 @@ def test_a_retry_in_the_batch_of_a_declaration_keeps_it(ledger: LargeLedger):
     ledger.batch(
         ledger.new_job("other", [1]),  # with it the batch knows what alice may have, and retries the job at once
         complete(done.lease, Results("", b"mine", b"of the job")),
-        FailChunks(ALICE, [(failing.lease, NOTHING_NEW, failure, "failures[0]")]),
+        FailChunks(ALICE, [(failing.lease, NOTHING_NEW, failure)]),
         RetryJob(ALICE, "big", (), "caller"),
     )
     assert stored(ledger) == {JOB_ITSELF: b"of the job", 0: b"mine"}
@@ -128,7 +128,7 @@ def test_a_deletion_leaves_outputs_which_no_later_job_shows_and_go_in_bounded_st
     for job_id in ("gone", "stays"):
         ledger.create(job_id, [1] * count)
         held = ledger.claim(job_id, range(count))
-        ledger.do(CompleteChunks(ALICE, [(one.lease, WorkReport("c"), Results("", LARGE, LARGE)) for one in held]))
+        ledger.do(CompleteChunks(ALICE, [(one.lease, WorkReport(), Results("", LARGE, LARGE)) for one in held]))
     sent: list[str] = []
     event.listen(ledger.database.writer, "before_cursor_execute", lambda _c, _r, sql, *_: sent.append(sql))
     ledger.do(DeleteJob(ALICE, "gone", "caller"))

@@ -53,7 +53,7 @@ def create(owner: str, job_id: str, display_name: str = "") -> CreateJob:
 
 
 def complete(owner: str, key: str, index: int = 0) -> CompleteChunks:
-    return CompleteChunks(owner, [(Lease(key, NO_UID, index, 1), WorkReport("completions[0]"), NO_RESULTS)])
+    return CompleteChunks(owner, [(Lease(key, NO_UID, index, 1), WorkReport(), NO_RESULTS)])
 
 
 def poisoned(number: int) -> CompleteChunks | CreateJob:

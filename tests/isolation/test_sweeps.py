@@ -55,15 +55,15 @@ def lived(
         progress = ProgressReport(
             stage=rng.choice(["fetch", "work"]), items_completed=rng.randint(0, items), message="on it"
         )
-        beat = Heartbeat(ALICE, [(one.lease, WorkReport("r", progress))], lease_duration=LEASE)
+        beat = Heartbeat(ALICE, [(one.lease, WorkReport(progress))], lease_duration=LEASE)
         error = WorkError("E", str(one.chunk.index))
         reports.append(
             rng.choice([
                 [],
                 [beat],
                 [beat],
-                [beat, CompleteChunks(ALICE, [(one.lease, WorkReport("c"), NO_RESULTS)])],
-                [beat, FailChunks(ALICE, [(one.lease, NOTHING_NEW, Failure(error, 0.5), "f")])],
+                [beat, CompleteChunks(ALICE, [(one.lease, WorkReport(), NO_RESULTS)])],
+                [beat, FailChunks(ALICE, [(one.lease, NOTHING_NEW, Failure(error, 0.5))])],
                 [ReleaseChunks(ALICE, [(one.lease, NOTHING_NEW, Release())])],
             ])
         )  # fmt: skip
@@ -162,7 +162,7 @@ def test_a_retry_of_a_set_is_that_of_each_chunk(ledger: LargeLedger, seed: int, 
         errors = [(one.lease, WorkError("E", f"of {one.chunk.index}")) for one in claimed[::2]]
         ledger.do(
             FailChunks(
-                ALICE, [(lease, NOTHING_NEW, Failure(error, 0.5, not_retryable=True), "f") for lease, error in errors]
+                ALICE, [(lease, NOTHING_NEW, Failure(error, 0.5, not_retryable=True)) for lease, error in errors]
             )
         )
     ledger.do(CancelJob(ALICE, job_id, Cancellation(0, force=True), "caller"))
@@ -191,7 +191,7 @@ def test_a_chunk_that_fails_fast_stops_the_others_as_each_by_itself(ledger: Larg
     ledger.create(job_id, [rng.randint(1, 9) for _ in range(count)], fast=True, tries=1)
     claimed = ledger.claim(job_id, sorted(rng.sample(range(count), rng.randint(2, count))))
     ledger.now += SECOND
-    beats = [(one.lease, WorkReport("r", ProgressReport(stage="work", percent=rng.random()))) for one in claimed]
+    beats = [(one.lease, WorkReport(ProgressReport(stage="work", percent=rng.random()))) for one in claimed]
     ledger.do(Heartbeat(ALICE, rng.sample(beats, len(beats) // 2) or beats[:1], lease_duration=LEASE))
     ledger.now += SECOND
     before, chunks = ledger.job(job_id), ledger.chunks(job_id)
@@ -199,7 +199,7 @@ def test_a_chunk_that_fails_fast_stops_the_others_as_each_by_itself(ledger: Larg
     failure = Failure(WorkError("E"), 0.5)
     chunk = chunks[failing.chunk.index]
     step = work.fail(before, chunk, NOTHING_NEW, failure, StoredChunks(before.key, chunks, lambda: None), ledger.now)
-    ledger.do(FailChunks(ALICE, [(failing.lease, NOTHING_NEW, failure, "f")]))
+    ledger.do(FailChunks(ALICE, [(failing.lease, NOTHING_NEW, failure)]))
     [failed] = step.chunks
     half = before.with_chunk(chunk, failed, ledger.now)
     whole, one_by_one = expected(step, {**chunks, chunk.index: failed}, half, ledger.now)

@@ -42,12 +42,12 @@ def do_duty(ledger: LargeLedger) -> None:
 
 
 def beat(ledger: LargeLedger, lease: object, duration: int | None = None) -> LeaseStatus:
-    [answer] = ledger.do(Heartbeat(ALICE, [(lease, WorkReport("r"))], lease_duration=duration))
+    [answer] = ledger.do(Heartbeat(ALICE, [(lease, WorkReport())], lease_duration=duration))
     return answer.status
 
 
 def complete(ledger: LargeLedger, lease: object, received: int) -> LeaseStatus:
-    [answer] = ledger.do(CompleteChunks(ALICE, [(lease, WorkReport("c"), NO_RESULTS)], received=received))
+    [answer] = ledger.do(CompleteChunks(ALICE, [(lease, WorkReport(), NO_RESULTS)], received=received))
     return answer.status
 
 

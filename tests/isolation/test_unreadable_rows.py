@@ -17,6 +17,7 @@ from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, GetJobRequest, Lis
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from jobledger.v1.worker_service_pb2 import ClaimedChunk, LeaseStatus
 
+from tests.bulk.runs import reason_of, report
 from tests.conftest import QUICK
 from tests.isolation.damaged_rows import BAD, KIND, NAMES, QUEUE, Damaged, damage, fill
 from tests.operate.conftest import lines, scrape
@@ -219,9 +220,9 @@ async def test_a_run_over_many_jobs_continues_and_reports(alice: KeyedApi):
     run = (await alice.jobs.UpdateJobs(request)).job
     async with alice.watch_job(run.job_id) as watch:
         ended = await watch.until(lambda message: message.job.state == JobState.JOB_STATE_COMPLETED)
-    report = ended.job.artifacts["report"].metadata
-    assert (report["applied"], report["refused"]) == (1, 1)
-    assert [(one["job_id"], one["reason"]) for one in report["refusals"]] == [("policy", "JOB_UNREADABLE")]
+    reported = report(ended.job)
+    assert (reported["applied"], reported["refused"]) == (1, 1)
+    assert [(one["job_id"], reason_of(one)) for one in reported["refusals"]] == [("policy", "JOB_UNREADABLE")]
 
 
 async def test_a_claim_continues_and_a_chunk_that_cannot_be_shown_fails(alice: KeyedApi, bob: KeyedApi):

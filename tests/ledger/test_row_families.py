@@ -80,8 +80,8 @@ def test_a_batch_locks_jobs_then_families_by_rank_and_the_counter_last(ledger: L
             CreateJob(NewJob(spec, [0]), "caller"),
             SetLimit("me", LimitScope(label="a", value="b"), 1),
             replace(create("new"), request_id="once"),
-            CompleteChunks("me", [(lease, WorkReport("x"), NO_RESULTS)]),
-            FailChunks("me", [(failing, WorkReport("x"), Failure(WorkError("E"), 0.5), "failures[0]")]),
+            CompleteChunks("me", [(lease, WorkReport(), NO_RESULTS)]),
+            FailChunks("me", [(failing, WorkReport(), Failure(WorkError("E"), 0.5))]),
         ]
     )
     assert statements.written() == LOCK_ORDER
@@ -112,18 +112,18 @@ def test_a_batch_that_only_reports_progress_opens_no_family(ledger: Ledger):
     ledger.executor.run([create("a")])
     [lease] = claimed(ledger, "k")
     opened.clear()
-    report = WorkReport("r", ProgressReport(percent=1))
+    report = WorkReport(ProgressReport(percent=1))
     ledger.executor.run([Heartbeat("me", [(lease, report)], lease_duration=10**9)])
     assert opened == []
     with_artifact = replace(report, artifacts={"one": Artifact("s3://bucket/one", size_bytes=1)})
     ledger.executor.run([Heartbeat("me", [(lease, with_artifact)], lease_duration=10**9)])
     assert {*opened} == {*families}, "artifacts count into the figures"
     opened.clear()
-    ledger.executor.run([CompleteChunks("me", [(lease, WorkReport("c"), NO_RESULTS)])])
+    ledger.executor.run([CompleteChunks("me", [(lease, WorkReport(), NO_RESULTS)])])
     assert {*opened} == {*families}
 
 
-def test_what_a_refused_command_did_to_slots_is_undone(ledger: Ledger):
+def test_what_a_refused_report_did_to_slots_is_undone(ledger: Ledger):
     once = RetryPolicy(max_attempts=1)
     held = NewJob(JobSpec("me", "held", "k", b"", retry_policy=once), [0])
     planned = NewJob(JobSpec("me", "planned", "p", b"", stages=(Stage("known"),)), [0])
@@ -133,14 +133,15 @@ def test_what_a_refused_command_did_to_slots_is_undone(ledger: Ledger):
     ledger.executor.run([create("waits")])
     [first], [second] = claimed(ledger, "k"), claimed(ledger, "p")
     failures = [
-        (first, WorkReport("x"), Failure(WorkError("E", "it broke"), 0.5), "failures[0]"),
-        (second, WorkReport("y"), Failure(WorkError("E", "it broke", stage="unknown"), 0.5), "failures[1]"),
+        (first, WorkReport(), Failure(WorkError("E", "it broke"), 0.5)),
+        (second, WorkReport(), Failure(WorkError("E", "it broke", stage="unknown"), 0.5)),
     ]
-    (refused, granted), [commit] = ledger.executor.run([FailChunks("me", failures), GrantSlots(["me/waits"])])
-    assert isinstance(refused, InvalidField)
-    assert granted == (0, 1), "the first job of the refused command still holds the slot"
+    ([refused], granted), [commit] = ledger.executor.run([FailChunks("me", failures[1:]), GrantSlots(["me/waits"])])
+    assert isinstance(refused.refusal, InvalidField)
+    assert granted == (0, 1), "the job of the other report still holds the slot"
     assert not commit.due, "no slot came free"
     assert [(one.running, one.waiting) for one in limits(ledger)] == [(1, 1)]
-    (_, granted), [commit] = ledger.executor.run([FailChunks("me", failures[:1]), GrantSlots(["me/waits"])])
+    (answers, granted), [commit] = ledger.executor.run([FailChunks("me", failures), GrantSlots(["me/waits"])])
+    assert [answer.status for answer in answers] == ["OK", "REFUSED"]
     assert granted == (1, 1)
     assert [(one.running, one.waiting) for one in limits(ledger)] == [(1, 0)]

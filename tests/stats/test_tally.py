@@ -84,7 +84,7 @@ def test_runs_that_began_and_ended_within_a_batch_are_all_counted():
     batch.retry()
     batch.claim()
     made = {"a": Artifact("s3://b/a", size_bytes=7)}
-    report = work.WorkReport("r", artifacts=made, job_artifacts=made)
+    report = work.WorkReport(artifacts=made, job_artifacts=made)
     batch.take(work.complete(batch.job, batch.chunk, report, work.NO_RESULTS, NOW))
     waited = NOW - CREATED
     assert list(measures_of(batch.delta(), NOW)) == [

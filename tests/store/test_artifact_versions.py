@@ -50,7 +50,7 @@ def artifacts(count: int, prefix: str = "out", size: int = 585) -> dict[str, Art
 
 
 def report(ledger: LargeLedger, claimed: ClaimedChunk, **fields: object) -> None:
-    [answer] = ledger.do(Heartbeat(ALICE, [(claimed.lease, WorkReport("r", **fields))], lease_duration=LEASE))
+    [answer] = ledger.do(Heartbeat(ALICE, [(claimed.lease, WorkReport(**fields))], lease_duration=LEASE))
     assert answer.status == "OK"
 
 
@@ -139,7 +139,7 @@ def test_a_percent_of_a_chunk_stores_none_of_the_chunk_again(ledger: LargeLedger
 def test_a_report_and_the_deletion_of_its_job_are_one_event_with_the_artifacts(ledger: LargeLedger):
     ledger.create("big", [1])
     [claimed] = ledger.claim("big", [0])
-    last = WorkReport("r", artifacts=artifacts(1, "chunk"), job_artifacts=artifacts(1, "job"))
+    last = WorkReport(artifacts=artifacts(1, "chunk"), job_artifacts=artifacts(1, "job"))
     ledger.batch(
         Heartbeat(ALICE, [(claimed.lease, last)], lease_duration=LEASE), DeleteJob(ALICE, "big", "caller", force=True)
     )
@@ -195,7 +195,7 @@ def test_versions_go_with_the_last_event_that_needs_them(ledger: LargeLedger):
     assert trim(ledger, 10) == 6
     assert held(ledger) == [5], "the job needs it still"
     assert ledger.job("big").artifacts.keys() == {"a-0", "b-0"}
-    ledger.do(CompleteChunks(ALICE, [(claimed.lease, WorkReport("c"), NO_RESULTS)]))
+    ledger.do(CompleteChunks(ALICE, [(claimed.lease, WorkReport(), NO_RESULTS)]))
     ledger.do(DeleteJob(ALICE, "big", "caller"))
     assert shown(whole(stored(ledger)[-1])) == ["a-0", "b-0"]
     assert trim(ledger, 10) == 8
@@ -293,7 +293,7 @@ def test_artifacts_that_are_reported_in_the_batch_of_the_deletion_are_removed_to
     ledger.create("big", [1])
     [claimed] = ledger.claim("big", [0])
     uid = ledger.job("big").spec.uid_bytes
-    last = WorkReport("r", artifacts={"x": Artifact("s3://b/x")})
+    last = WorkReport(artifacts={"x": Artifact("s3://b/x")})
     _, made = ledger.batch(
         Heartbeat(ALICE, [(claimed.lease, last)], lease_duration=LEASE),
         DeleteJob(ALICE, "big", "caller", force=True, delete_artifacts=True),
@@ -318,7 +318,7 @@ def test_a_deletion_with_artifacts_reads_none_of_them_however_many_there_are(led
     counts = []
     for job_id, chunks in (("small", 1), ("big", 300)):
         ledger.create(job_id, [1] * chunks)
-        reports = [(one.lease, WorkReport("r", artifacts=artifacts(3))) for one in ledger.claim(job_id, range(chunks))]
+        reports = [(one.lease, WorkReport(artifacts=artifacts(3))) for one in ledger.claim(job_id, range(chunks))]
         ledger.do(Heartbeat(ALICE, reports, lease_duration=LEASE))
         sent: list[str] = []
         event.listen(ledger.database.writer, "before_cursor_execute", lambda _c, _r, sql, *_, to=sent: to.append(sql))

@@ -9,8 +9,10 @@ import pytest
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, QuotaFailure, RetryInfo
 from grpc.aio import AioRpcError
 from grpc_status import rpc_status
+from jobledger.v1.entry_error_pb2 import EntryError
 from jobledger.v1.error_reason_pb2 import ErrorReason
 
+INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT.value[0]
 REASONS = {name.removeprefix("ERROR_REASON_") for name in ErrorReason.keys()}  # noqa: SIM118 - an enum, no dict
 
 
@@ -66,3 +68,11 @@ def invalid(*fields: str) -> Iterator[Refusal]:
     """Hold that the block is refused because these fields, and no others, break their rules."""
     with refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", *fields) as result:
         yield result
+
+
+def assert_entry_refused(error: EntryError, *fields: str) -> None:
+    """Hold that an entry of a call is refused because these fields, and no others, break their rules."""
+    assert (error.code, error.reason) == (INVALID_ARGUMENT, ErrorReason.ERROR_REASON_INVALID_FIELD)
+    assert sorted(violation.field for violation in error.field_violations) == sorted(fields), error.message
+    assert all(violation.description for violation in error.field_violations)
+    assert error.message

@@ -221,6 +221,12 @@ class LeaseStatus(ContractEnum):
 
     Stop the work.
     """
+    REFUSED = 4
+    """REFUSED changed nothing: the report breaks a rule, and `error` says which.
+
+    The lease is as before the call, and is neither extended nor ended. The same report is refused again: correct
+    it, or report without it.
+    """
 
 
 class OnConflict(ContractEnum):

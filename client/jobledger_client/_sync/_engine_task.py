@@ -10,7 +10,9 @@ from jobledger.v1.worker_service_pb2 import (
     ChunkFailure,
     ChunkRelease,
     ClaimedChunk,
+    HeartbeatResult,
     LeaseReport,
+    LeaseResult,
     ProgressReport,
 )
 
@@ -18,6 +20,7 @@ from jobledger_client import _values as values
 from jobledger_client._error_groups import NotFoundError
 from jobledger_client._generated._enums import LeaseStatus
 from jobledger_client._generated._errors import ChunkNotClaimableError
+from jobledger_client._status import error_of_entry
 from jobledger_client._structs import struct
 from jobledger_client._sync._client import JobClient
 from jobledger_client._values import StructLike
@@ -96,7 +99,7 @@ class EngineTask:
             job_artifacts=job_artifacts,
         )
         report = LeaseReport(lease_token=self._token, progress=progress)
-        return LeaseStatus((self._client.leases.heartbeat([report], lease_duration=self._lease_duration))[0].status)
+        return _status((self._client.leases.heartbeat([report], lease_duration=self._lease_duration))[0])
 
     def complete(
         self,
@@ -122,7 +125,7 @@ class EngineTask:
             result_uri=result_uri,
             **outputs,
         )
-        return LeaseStatus((self._client.leases.complete_chunks([completion]))[0].status)
+        return _status((self._client.leases.complete_chunks([completion]))[0])
 
     def fail(
         self,
@@ -148,7 +151,7 @@ class EngineTask:
             progress=ProgressReport(artifacts=artifacts),
             retry_delay=values.duration(retry_delay),
         )
-        return LeaseStatus((self._client.leases.fail_chunks([failure]))[0].status)
+        return _status((self._client.leases.fail_chunks([failure]))[0])
 
     def release(self, reason: str = "", *, delay: timedelta | None = None) -> LeaseStatus:
         """Release the chunk without counting the attempt; a chunk of a job that is to stop is then CANCELLED.
@@ -158,7 +161,7 @@ class EngineTask:
         if not self._join():
             return LeaseStatus.LEASE_LOST
         release = ChunkRelease(lease_token=self._token, delay=values.duration(delay), reason=reason)
-        return LeaseStatus((self._client.leases.release_chunks([release]))[0].status)
+        return _status((self._client.leases.release_chunks([release]))[0])
 
     def _join(self) -> bool:
         if self._token:
@@ -168,3 +171,10 @@ class EngineTask:
         except (ChunkNotClaimableError, NotFoundError):
             return False
         return True
+
+
+def _status(result: HeartbeatResult | LeaseResult) -> LeaseStatus:
+    """Return the status of the lease; raises the error of a refused report."""
+    if result.status == LeaseStatus.REFUSED:
+        raise error_of_entry(result.error)
+    return LeaseStatus(result.status)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class LeaseCalls:
     """Leases on chunks, for workers and the engines that run them. Worker makes these calls by itself.
 
-    A response has one result for each lease, in order. The client repeats calls after a lost connection. Each may raise
-    InvalidFieldError; the service then changed nothing.
+    A response has one result for each lease, in order; `error` says why a report is REFUSED. The client repeats calls
+    after a lost connection. Each may raise InvalidFieldError; the service then changed nothing.
     """
 
     def __init__(self, channel: "Channel", caller: Caller) -> None:

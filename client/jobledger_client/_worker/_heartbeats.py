@@ -8,6 +8,7 @@ from jobledger.v1.worker_service_pb2 import HeartbeatResult, LeaseReport
 
 from jobledger_client._error_groups import JobledgerError
 from jobledger_client._generated._enums import LeaseStatus
+from jobledger_client._status import error_of_entry
 from jobledger_client._sync._leases import LeaseCalls
 from jobledger_client._worker._batches import MIN_REPORT_BYTES, batches, is_refusal, is_too_large
 from jobledger_client._worker._leases import HeldLease, HeldLeases
@@ -73,7 +74,7 @@ class Heartbeats:
     def _send_separately(
         self, batch: Sequence[tuple[HeldLease, ReportSnapshot]], max_bytes: int, error: JobledgerError
     ) -> None:
-        """Send each report alone: one bad report fails its whole call."""
+        """Send each report alone, smaller if it is too large."""
         if len(batch) > 1:
             for report in batch:
                 self._send_batch([report], max_bytes)
@@ -82,13 +83,15 @@ class Heartbeats:
         if is_too_large(error) and max_bytes > MIN_REPORT_BYTES:
             self._send([lease], max_bytes // 4)
             return
-        lease.holder.pending.confirm(sent)  # else each heartbeat would be refused again
-        lease.holder.refused(error)
+        _drop_refused(lease, sent, error)
 
     def _apply(
         self, batch: Sequence[tuple[HeldLease, ReportSnapshot]], results: Sequence[HeartbeatResult], sent_at: float
     ) -> None:
         for (lease, sent), result in zip(batch, results, strict=True):
+            if result.status == LeaseStatus.REFUSED:
+                _drop_refused(lease, sent, error_of_entry(result.error))
+                continue
             end = result.expire_time.ToMicroseconds() if result.HasField("expire_time") else 0
             if not self._leases.mark_extended(lease, sent_at, end):
                 continue  # it ended during the call
@@ -101,3 +104,9 @@ class Heartbeats:
                 self._leases.wake()
             if result.status == LeaseStatus.CANCEL_REQUESTED:
                 lease.holder.cancel_requested()
+
+
+def _drop_refused(lease: HeldLease, sent: ReportSnapshot, error: JobledgerError) -> None:
+    """Stop the holder; without the refused report, which would be refused again, its lease can be extended."""
+    lease.holder.pending.confirm(sent)
+    lease.holder.refused(error)

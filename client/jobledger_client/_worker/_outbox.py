@@ -9,7 +9,9 @@ from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 from google.protobuf.message import Message
 
 from jobledger_client._error_groups import JobledgerError
+from jobledger_client._generated._enums import LeaseStatus
 from jobledger_client._retry import Backoff
+from jobledger_client._status import error_of_entry
 from jobledger_client._worker._batches import batches, is_refusal
 from jobledger_client._worker._transient import repeat_transient
 
@@ -66,14 +68,16 @@ class Outbox(Generic[Item]):
             )
         except JobledgerError as error:
             if is_refusal(error) and len(batch) > 1:
-                for pending in batch:  # one bad item fails its whole call: send each alone
+                for pending in batch:  # the call is too large, or one of its items is no message of this server
                     await self._deliver([pending])
                 return
             for pending in batch:
                 _refuse(pending, error)
         else:
             for pending, result in zip(batch, results, strict=True):
-                if not pending.result.done():
+                if result.status == LeaseStatus.REFUSED:
+                    _refuse(pending, error_of_entry(result.error))
+                elif not pending.result.done():
                     pending.result.set_result(result)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from jobledger.v1.admin_service_pb2 import Quota, Usage
@@ -84,11 +85,12 @@ def workers(workers: Iterable[Worker], *, width: int) -> Table:
     return table
 
 
-def refusals(refusals: Iterable[Mapping[str, str]]) -> Table:
+def refusals(refusals: Iterable[Mapping[str, Any]]) -> Table:
     """Return the jobs that refused a verb, one a row, with the reason."""
     table = _table("JOB", "REASON", "MESSAGE", folding=("MESSAGE",))
     for refusal in refusals:
-        _row(table, refusal["job_id"], refusal["reason"], refusal["message"])
+        error = refusal["error"]
+        _row(table, refusal["job_id"], error["reason"].removeprefix("ERROR_REASON_"), error["message"])
     return table
 
 

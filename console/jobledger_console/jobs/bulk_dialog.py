@@ -117,10 +117,7 @@ def _report(run: Job) -> str:
     counts = ", ".join(f"{int(done.get(name, 0)):,} {name}" for name in ("applied", "unchanged", "refused"))
     state = JobState(run.state)
     if state in TERMINAL_STATES:
-        refusals = [
-            f"{refusal['jobId'] if 'jobId' in refusal else refusal.get('job_id', '')}: {refusal.get('message', '')}"
-            for refusal in done.get("refusals", [])
-        ]
+        refusals = [f"{refusal['job_id']}: {refusal['error']['message']}" for refusal in done.get("refusals", [])]
         first = f" First refusal: {refusals[0]}" if refusals else ""
         return f"{state.name.capitalize()}: {counts}.{first}"
     return f"{run.progress.percent:.0f} %: {counts}"

@@ -28,7 +28,7 @@ class CancelJobsRequest(_message.Message):
     """A run over many jobs is itself a job of the caller, of kind "jobledger.bulk", also when the jobs belong to an owner
     that an admin names in the filter. It is watched, cancelled and retried like any other job. The metadata of its
     artifact "report" has the numbers of jobs "applied", "unchanged" and "refused". When a run by filter ends or is
-    released, "refusals" has the first 100 refused jobs with job_id, reason and message. No refusal stops the run. A
+    released, "refusals" has the first 100 refused jobs with job_id and error: an EntryError. No refusal stops the run. A
     filter selects the jobs that were created before the run and match when the run reaches them. The service's own
     jobs ("jobledger.…") are never selected, and are refused when they are named.
 

@@ -25,12 +25,12 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from jobledger.v1 import chunk_pb2 as jobledger_dot_v1_dot_chunk__pb2
-from jobledger.v1 import error_reason_pb2 as jobledger_dot_v1_dot_error__reason__pb2
+from jobledger.v1 import entry_error_pb2 as jobledger_dot_v1_dot_entry__error__pb2
 from jobledger.v1 import job_pb2 as jobledger_dot_v1_dot_job__pb2
 from jobledger.v1 import job_service_pb2 as jobledger_dot_v1_dot_job__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!jobledger/v1/import_service.proto\x12\x0cjobledger.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18jobledger/v1/chunk.proto\x1a\x1fjobledger/v1/error_reason.proto\x1a\x16jobledger/v1/job.proto\x1a\x1ejobledger/v1/job_service.proto\"<\n\x11ImportJobsRequest\x12\'\n\x04jobs\x18\x01 \x03(\x0b\x32\x19.jobledger.v1.ImportedJob\"\xb5\x04\n\x0bImportedJob\x12+\n\x03job\x18\x01 \x01(\x0b\x32\x1e.jobledger.v1.CreateJobRequest\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.jobledger.v1.JobState\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x17.jobledger.v1.WorkError\x12\x12\n\nresult_uri\x18\x07 \x01(\t\x12;\n\tartifacts\x18\x08 \x03(\x0b\x32(.jobledger.v1.ImportedJob.ArtifactsEntry\x12\x13\n\x0bretry_count\x18\t \x01(\x05\x12\x15\n\rcancel_reason\x18\n \x01(\t\x12+\n\x06\x63hunks\x18\x0b \x03(\x0b\x32\x1b.jobledger.v1.ImportedChunk\x12\'\n\x06output\x18\x0c \x01(\x0b\x32\x17.google.protobuf.Struct\x1aH\n\x0e\x41rtifactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.jobledger.v1.Artifact:\x02\x38\x01\"\xb9\x02\n\rImportedChunk\x12\r\n\x05index\x18\x01 \x01(\x05\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.jobledger.v1.ChunkState\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\x0e\n\x06worker\x18\x04 \x01(\t\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x17.jobledger.v1.WorkError\x12\x14\n\x07\x61ttempt\x18\x08 \x01(\x05H\x00\x88\x01\x01\x12\'\n\x06output\x18\t \x01(\x0b\x32\x17.google.protobuf.StructB\n\n\x08_attempt\"y\n\x12ImportJobsResponse\x12\x10\n\x08imported\x18\x01 \x01(\x03\x12\x11\n\tunchanged\x18\x02 \x01(\x03\x12\x0f\n\x07refused\x18\x03 \x01(\x03\x12-\n\x08refusals\x18\x04 \x03(\x0b\x32\x1b.jobledger.v1.ImportRefusal\"k\n\rImportRefusal\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12)\n\x06reason\x18\x03 \x01(\x0e\x32\x19.jobledger.v1.ErrorReason\x12\x0f\n\x07message\x18\x04 \x01(\t2b\n\rImportService\x12Q\n\nImportJobs\x12\x1f.jobledger.v1.ImportJobsRequest\x1a .jobledger.v1.ImportJobsResponse(\x01\x42Q\n\x10\x63om.jobledger.v1B\x12ImportServiceProtoP\x01Z\x18jobledger/v1;jobledgerv1\xaa\x02\x0cJobledger.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!jobledger/v1/import_service.proto\x12\x0cjobledger.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18jobledger/v1/chunk.proto\x1a\x1ejobledger/v1/entry_error.proto\x1a\x16jobledger/v1/job.proto\x1a\x1ejobledger/v1/job_service.proto\"<\n\x11ImportJobsRequest\x12\'\n\x04jobs\x18\x01 \x03(\x0b\x32\x19.jobledger.v1.ImportedJob\"\xb5\x04\n\x0bImportedJob\x12+\n\x03job\x18\x01 \x01(\x0b\x32\x1e.jobledger.v1.CreateJobRequest\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.jobledger.v1.JobState\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x17.jobledger.v1.WorkError\x12\x12\n\nresult_uri\x18\x07 \x01(\t\x12;\n\tartifacts\x18\x08 \x03(\x0b\x32(.jobledger.v1.ImportedJob.ArtifactsEntry\x12\x13\n\x0bretry_count\x18\t \x01(\x05\x12\x15\n\rcancel_reason\x18\n \x01(\t\x12+\n\x06\x63hunks\x18\x0b \x03(\x0b\x32\x1b.jobledger.v1.ImportedChunk\x12\'\n\x06output\x18\x0c \x01(\x0b\x32\x17.google.protobuf.Struct\x1aH\n\x0e\x41rtifactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.jobledger.v1.Artifact:\x02\x38\x01\"\xb9\x02\n\rImportedChunk\x12\r\n\x05index\x18\x01 \x01(\x05\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.jobledger.v1.ChunkState\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\x0e\n\x06worker\x18\x04 \x01(\t\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x17.jobledger.v1.WorkError\x12\x14\n\x07\x61ttempt\x18\x08 \x01(\x05H\x00\x88\x01\x01\x12\'\n\x06output\x18\t \x01(\x0b\x32\x17.google.protobuf.StructB\n\n\x08_attempt\"y\n\x12ImportJobsResponse\x12\x10\n\x08imported\x18\x01 \x01(\x03\x12\x11\n\tunchanged\x18\x02 \x01(\x03\x12\x0f\n\x07refused\x18\x03 \x01(\x03\x12-\n\x08refusals\x18\x04 \x03(\x0b\x32\x1b.jobledger.v1.ImportRefusal\"X\n\rImportRefusal\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\'\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x18.jobledger.v1.EntryError2b\n\rImportService\x12Q\n\nImportJobs\x12\x1f.jobledger.v1.ImportJobsRequest\x1a .jobledger.v1.ImportJobsResponse(\x01\x42Q\n\x10\x63om.jobledger.v1B\x12ImportServiceProtoP\x01Z\x18jobledger/v1;jobledgerv1\xaa\x02\x0cJobledger.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,18 +40,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\020com.jobledger.v1B\022ImportServiceProtoP\001Z\030jobledger/v1;jobledgerv1\252\002\014Jobledger.V1'
   _globals['_IMPORTEDJOB_ARTIFACTSENTRY']._loaded_options = None
   _globals['_IMPORTEDJOB_ARTIFACTSENTRY']._serialized_options = b'8\001'
-  _globals['_IMPORTJOBSREQUEST']._serialized_start=229
-  _globals['_IMPORTJOBSREQUEST']._serialized_end=289
-  _globals['_IMPORTEDJOB']._serialized_start=292
-  _globals['_IMPORTEDJOB']._serialized_end=857
-  _globals['_IMPORTEDJOB_ARTIFACTSENTRY']._serialized_start=785
-  _globals['_IMPORTEDJOB_ARTIFACTSENTRY']._serialized_end=857
-  _globals['_IMPORTEDCHUNK']._serialized_start=860
-  _globals['_IMPORTEDCHUNK']._serialized_end=1173
-  _globals['_IMPORTJOBSRESPONSE']._serialized_start=1175
-  _globals['_IMPORTJOBSRESPONSE']._serialized_end=1296
-  _globals['_IMPORTREFUSAL']._serialized_start=1298
-  _globals['_IMPORTREFUSAL']._serialized_end=1405
-  _globals['_IMPORTSERVICE']._serialized_start=1407
-  _globals['_IMPORTSERVICE']._serialized_end=1505
+  _globals['_IMPORTJOBSREQUEST']._serialized_start=228
+  _globals['_IMPORTJOBSREQUEST']._serialized_end=288
+  _globals['_IMPORTEDJOB']._serialized_start=291
+  _globals['_IMPORTEDJOB']._serialized_end=856
+  _globals['_IMPORTEDJOB_ARTIFACTSENTRY']._serialized_start=784
+  _globals['_IMPORTEDJOB_ARTIFACTSENTRY']._serialized_end=856
+  _globals['_IMPORTEDCHUNK']._serialized_start=859
+  _globals['_IMPORTEDCHUNK']._serialized_end=1172
+  _globals['_IMPORTJOBSRESPONSE']._serialized_start=1174
+  _globals['_IMPORTJOBSRESPONSE']._serialized_end=1295
+  _globals['_IMPORTREFUSAL']._serialized_start=1297
+  _globals['_IMPORTREFUSAL']._serialized_end=1385
+  _globals['_IMPORTSERVICE']._serialized_start=1387
+  _globals['_IMPORTSERVICE']._serialized_end=1485
 # @@protoc_insertion_point(module_scope)

@@ -10,7 +10,7 @@ from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from jobledger.v1 import chunk_pb2 as _chunk_pb2
-from jobledger.v1 import error_reason_pb2 as _error_reason_pb2
+from jobledger.v1 import entry_error_pb2 as _entry_error_pb2
 from jobledger.v1 import job_pb2 as _job_pb2
 from jobledger.v1 import job_service_pb2 as _job_service_pb2
 import builtins as _builtins
@@ -274,27 +274,25 @@ class ImportRefusal(_message.Message):
 
     NUMBER_FIELD_NUMBER: _builtins.int
     JOB_ID_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    MESSAGE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """number is its position in the stream, from 0."""
     job_id: _builtins.str
     """job_id is the job. Empty when the request did not name it."""
-    reason: _error_reason_pb2.ErrorReason.ValueType
-    """reason is why, never UNSPECIFIED."""
-    message: _builtins.str
-    """message says what is wrong, and names the fields."""
+    @_builtins.property
+    def error(self) -> _entry_error_pb2.EntryError:
+        """error is why it was refused. Always present."""
+
     def __init__(
         self,
         *,
         number: _builtins.int = ...,
         job_id: _builtins.str = ...,
-        reason: _error_reason_pb2.ErrorReason.ValueType = ...,
-        message: _builtins.str = ...,
+        error: _entry_error_pb2.EntryError | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "message", b"message", "number", b"number", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "job_id", b"job_id", "number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,7 +13,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from jobledger.v1 import chunk_pb2 as _chunk_pb2
-from jobledger.v1 import error_reason_pb2 as _error_reason_pb2
+from jobledger.v1 import entry_error_pb2 as _entry_error_pb2
 from jobledger.v1 import event_pb2 as _event_pb2
 from jobledger.v1 import filter_pb2 as _filter_pb2
 from jobledger.v1 import job_pb2 as _job_pb2
@@ -481,14 +481,14 @@ class CreateJobResult(_message.Message):
         """
 
     @_builtins.property
-    def error(self) -> Global___CreateJobError:
+    def error(self) -> _entry_error_pb2.EntryError:
         """error is why the job is refused."""
 
     def __init__(
         self,
         *,
         job: _job_pb2.Job | None = ...,
-        error: Global___CreateJobError | None = ...,
+        error: _entry_error_pb2.EntryError | None = ...,
         created: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "job", b"job", "outcome", b"outcome"]  # noqa: Y015
@@ -500,98 +500,6 @@ class CreateJobResult(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 
 Global___CreateJobResult: _TypeAlias = CreateJobResult  # noqa: Y015
-
-@_typing.final
-class CreateJobError(_message.Message):
-    """CreateJobError is why one job of BatchCreateJobs is refused. It has the content of the status that CreateJob would
-    have returned.
-    """
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    @_typing.final
-    class MetadataEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        value: _builtins.str
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _builtins.str = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    CODE_FIELD_NUMBER: _builtins.int
-    MESSAGE_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    FIELD_VIOLATIONS_FIELD_NUMBER: _builtins.int
-    METADATA_FIELD_NUMBER: _builtins.int
-    code: _builtins.int
-    """code is the status code of gRPC, such as 3 for INVALID_ARGUMENT."""
-    message: _builtins.str
-    """message says what is wrong, for people, at most 1,000 characters."""
-    reason: _error_reason_pb2.ErrorReason.ValueType
-    """reason is why, never UNSPECIFIED."""
-    @_builtins.property
-    def field_violations(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldViolation]:
-        """field_violations are the fields that break their rules, at most 8, named as in CreateJobRequest. Empty unless the
-        reason is INVALID_FIELD, and when they do not fit into the response.
-        """
-
-    @_builtins.property
-    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """metadata are the subjects of the reason, as in ErrorInfo. Empty when they do not fit into the response."""
-
-    def __init__(
-        self,
-        *,
-        code: _builtins.int = ...,
-        message: _builtins.str = ...,
-        reason: _error_reason_pb2.ErrorReason.ValueType = ...,
-        field_violations: _abc.Iterable[Global___FieldViolation] | None = ...,
-        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "field_violations", b"field_violations", "message", b"message", "metadata", b"metadata", "reason", b"reason"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateJobError: _TypeAlias = CreateJobError  # noqa: Y015
-
-@_typing.final
-class FieldViolation(_message.Message):
-    """FieldViolation is one field that breaks its rule."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FIELD_FIELD_NUMBER: _builtins.int
-    DESCRIPTION_FIELD_NUMBER: _builtins.int
-    field: _builtins.str
-    """field is the path of the field, such as "chunks[3].item_count"."""
-    description: _builtins.str
-    """description says what is wrong with its value, and what is allowed."""
-    def __init__(
-        self,
-        *,
-        field: _builtins.str = ...,
-        description: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "field", b"field"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___FieldViolation: _TypeAlias = FieldViolation  # noqa: Y015
 
 @_typing.final
 class GetJobRequest(_message.Message):

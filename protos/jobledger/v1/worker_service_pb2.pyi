@@ -12,6 +12,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from jobledger.v1 import chunk_pb2 as _chunk_pb2
+from jobledger.v1 import entry_error_pb2 as _entry_error_pb2
 from jobledger.v1 import job_pb2 as _job_pb2
 import builtins as _builtins
 import sys
@@ -40,6 +41,10 @@ class _LeaseStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LeaseStat
     """LEASE_STATUS_LEASE_LOST changed nothing: the lease expired, was revoked, or does not exist, for example because
     the database was restored. Stop the work.
     """
+    LEASE_STATUS_REFUSED: _LeaseStatus.ValueType  # 4
+    """LEASE_STATUS_REFUSED changed nothing: the report breaks a rule, and `error` says which. The lease is as before the
+    call, and is neither extended nor ended. The same report is refused again: correct it, or report without it.
+    """
 
 class LeaseStatus(_LeaseStatus, metaclass=_LeaseStatusEnumTypeWrapper):
     """LeaseStatus is the outcome for one lease of a call."""
@@ -53,6 +58,10 @@ LEASE_STATUS_CANCEL_REQUESTED: LeaseStatus.ValueType  # 2
 LEASE_STATUS_LEASE_LOST: LeaseStatus.ValueType  # 3
 """LEASE_STATUS_LEASE_LOST changed nothing: the lease expired, was revoked, or does not exist, for example because
 the database was restored. Stop the work.
+"""
+LEASE_STATUS_REFUSED: LeaseStatus.ValueType  # 4
+"""LEASE_STATUS_REFUSED changed nothing: the report breaks a rule, and `error` says which. The lease is as before the
+call, and is neither extended nor ended. The same report is refused again: correct it, or report without it.
 """
 Global___LeaseStatus: _TypeAlias = LeaseStatus  # noqa: Y015
 
@@ -599,13 +608,18 @@ class HeartbeatResult(_message.Message):
     LEASE_TOKEN_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
     lease_token: _builtins.str
     """lease_token names the lease."""
     status: Global___LeaseStatus.ValueType
     """status is the outcome."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """expire_time is when the lease now ends. Absent when it is lost."""
+        """expire_time is when the lease now ends. Absent when it is lost, and when the report is refused."""
+
+    @_builtins.property
+    def error(self) -> _entry_error_pb2.EntryError:
+        """error is why the report is refused. Present exactly when the status is REFUSED."""
 
     def __init__(
         self,
@@ -613,10 +627,11 @@ class HeartbeatResult(_message.Message):
         lease_token: _builtins.str = ...,
         status: Global___LeaseStatus.ValueType = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        error: _entry_error_pb2.EntryError | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "lease_token", b"lease_token", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "expire_time", b"expire_time", "lease_token", b"lease_token", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -744,17 +759,22 @@ class LeaseResult(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     CHUNK_STATE_FIELD_NUMBER: _builtins.int
     NEXT_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
     lease_token: _builtins.str
     """lease_token names the lease."""
     status: Global___LeaseStatus.ValueType
-    """status is OK or LEASE_LOST."""
+    """status is OK, LEASE_LOST or REFUSED."""
     chunk_state: _chunk_pb2.ChunkState.ValueType
-    """chunk_state is the chunk's current state. UNSPECIFIED when the lease is lost."""
+    """chunk_state is the chunk's current state. UNSPECIFIED unless the status is OK."""
     @_builtins.property
     def next_attempt_time(self) -> _timestamp_pb2.Timestamp:
         """next_attempt_time is the earliest time of the next attempt. Absent unless the chunk waits after a failed attempt, or after a release with
         a delay.
         """
+
+    @_builtins.property
+    def error(self) -> _entry_error_pb2.EntryError:
+        """error is why the report is refused. Present exactly when the status is REFUSED."""
 
     def __init__(
         self,
@@ -763,10 +783,11 @@ class LeaseResult(_message.Message):
         status: Global___LeaseStatus.ValueType = ...,
         chunk_state: _chunk_pb2.ChunkState.ValueType = ...,
         next_attempt_time: _timestamp_pb2.Timestamp | None = ...,
+        error: _entry_error_pb2.EntryError | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["next_attempt_time", b"next_attempt_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "next_attempt_time", b"next_attempt_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_state", b"chunk_state", "lease_token", b"lease_token", "next_attempt_time", b"next_attempt_time", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_state", b"chunk_state", "error", b"error", "lease_token", b"lease_token", "next_attempt_time", b"next_attempt_time", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

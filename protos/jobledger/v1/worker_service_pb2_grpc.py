@@ -31,6 +31,11 @@ class WorkerServiceStub:
     Every call may also fail for the reasons of its class, which ErrorReason lists. A worker sees the jobs of its key's
     owner, or of the owners that the key serves; a lease of another owner's chunk is reported as lost. All calls of a
     key count against the key's owner, also when the chunks are another owner's.
+
+    In Heartbeat, CompleteChunks, FailChunks and ReleaseChunks each lease has its own outcome: a report that breaks a
+    rule is REFUSED with an error, and the others take effect. A call is refused as a whole, with INVALID_FIELD, for no or
+    too many reports, a missing, malformed or repeated lease_token, a failure without an error code, a bad lease_duration, and a
+    bad claim; then nothing was applied.
     """
 
     def __init__(self, channel):
@@ -87,6 +92,11 @@ class WorkerServiceServicer:
     Every call may also fail for the reasons of its class, which ErrorReason lists. A worker sees the jobs of its key's
     owner, or of the owners that the key serves; a lease of another owner's chunk is reported as lost. All calls of a
     key count against the key's owner, also when the chunks are another owner's.
+
+    In Heartbeat, CompleteChunks, FailChunks and ReleaseChunks each lease has its own outcome: a report that breaks a
+    rule is REFUSED with an error, and the others take effect. A call is refused as a whole, with INVALID_FIELD, for no or
+    too many reports, a missing, malformed or repeated lease_token, a failure without an error code, a bad lease_duration, and a
+    bad claim; then nothing was applied.
     """
 
     def ClaimChunks(self, request, context):
@@ -119,10 +129,10 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Heartbeat(self, request, context):
-        """Heartbeat extends many leases, reports progress and returns cancellations. A lost lease does not fail the others.
+        """Heartbeat extends many leases, reports progress and returns cancellations.
 
         Role: WORKER. Class: WRITE.
-        Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
+        Errors: none of its own. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,7 +143,7 @@ class WorkerServiceServicer:
         the same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
 
         Role: WORKER. Class: WRITE.
-        Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
+        Errors: none of its own. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,7 +154,7 @@ class WorkerServiceServicer:
         chunk is claimed again. With `claim` the same commit leases the next chunks.
 
         Role: WORKER. Class: WRITE.
-        Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
+        Errors: none of its own. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,7 +166,7 @@ class WorkerServiceServicer:
         is claimed again.
 
         Role: WORKER. Class: WRITE.
-        Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
+        Errors: none of its own. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -245,6 +255,11 @@ class WorkerService:
     Every call may also fail for the reasons of its class, which ErrorReason lists. A worker sees the jobs of its key's
     owner, or of the owners that the key serves; a lease of another owner's chunk is reported as lost. All calls of a
     key count against the key's owner, also when the chunks are another owner's.
+
+    In Heartbeat, CompleteChunks, FailChunks and ReleaseChunks each lease has its own outcome: a report that breaks a
+    rule is REFUSED with an error, and the others take effect. A call is refused as a whole, with INVALID_FIELD, for no or
+    too many reports, a missing, malformed or repeated lease_token, a failure without an error code, a bad lease_duration, and a
+    bad claim; then nothing was applied.
     """
 
     @staticmethod

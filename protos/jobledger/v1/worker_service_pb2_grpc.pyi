@@ -32,6 +32,11 @@ class WorkerServiceStub:
     Every call may also fail for the reasons of its class, which ErrorReason lists. A worker sees the jobs of its key's
     owner, or of the owners that the key serves; a lease of another owner's chunk is reported as lost. All calls of a
     key count against the key's owner, also when the chunks are another owner's.
+
+    In Heartbeat, CompleteChunks, FailChunks and ReleaseChunks each lease has its own outcome: a report that breaks a
+    rule is REFUSED with an error, and the others take effect. A call is refused as a whole, with INVALID_FIELD, for no or
+    too many reports, a missing, malformed or repeated lease_token, a failure without an error code, a bad lease_duration, and a
+    bad claim; then nothing was applied.
     """
 
     @_typing.overload
@@ -60,24 +65,24 @@ class WorkerServiceStub:
     (JOB_UNREADABLE). After JOB_UNREADABLE the chunk has failed for good. Retry: safe with a task_id.
     """
     Heartbeat: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.HeartbeatRequest, _worker_service_pb2.HeartbeatResponse]
-    """Heartbeat extends many leases, reports progress and returns cancellations. A lost lease does not fail the others.
+    """Heartbeat extends many leases, reports progress and returns cancellations.
 
     Role: WORKER. Class: WRITE.
-    Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
+    Errors: none of its own. Retry: safe.
     """
     CompleteChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.CompleteChunksRequest, _worker_service_pb2.CompleteChunksResponse]
     """CompleteChunks ends leases with success. Completing a chunk again under the same lease returns OK. With `claim`
     the same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
 
     Role: WORKER. Class: WRITE.
-    Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
+    Errors: none of its own. Retry: safe.
     """
     FailChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.FailChunksRequest, _worker_service_pb2.FailChunksResponse]
     """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease returns OK, until the
     chunk is claimed again. With `claim` the same commit leases the next chunks.
 
     Role: WORKER. Class: WRITE.
-    Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
+    Errors: none of its own. Retry: safe.
     """
     ReleaseChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ReleaseChunksRequest, _worker_service_pb2.ReleaseChunksResponse]
     """ReleaseChunks releases chunks, to be claimed again at once or after a delay. The attempt does not count. A chunk
@@ -85,7 +90,7 @@ class WorkerServiceStub:
     is claimed again.
 
     Role: WORKER. Class: WRITE.
-    Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
+    Errors: none of its own. Retry: safe.
     """
     WatchLeases: _grpc.UnaryStreamMultiCallable[_worker_service_pb2.WatchLeasesRequest, _worker_service_pb2.WatchLeasesResponse]
     """WatchLeases notifies a worker that leases must stop because their job was cancelled, was failed at once by its
@@ -113,6 +118,11 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     Every call may also fail for the reasons of its class, which ErrorReason lists. A worker sees the jobs of its key's
     owner, or of the owners that the key serves; a lease of another owner's chunk is reported as lost. All calls of a
     key count against the key's owner, also when the chunks are another owner's.
+
+    In Heartbeat, CompleteChunks, FailChunks and ReleaseChunks each lease has its own outcome: a report that breaks a
+    rule is REFUSED with an error, and the others take effect. A call is refused as a whole, with INVALID_FIELD, for no or
+    too many reports, a missing, malformed or repeated lease_token, a failure without an error code, a bad lease_duration, and a
+    bad claim; then nothing was applied.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -138,24 +148,24 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     (JOB_UNREADABLE). After JOB_UNREADABLE the chunk has failed for good. Retry: safe with a task_id.
     """
     Heartbeat: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.HeartbeatRequest, _worker_service_pb2.HeartbeatResponse]  # type: ignore[assignment]
-    """Heartbeat extends many leases, reports progress and returns cancellations. A lost lease does not fail the others.
+    """Heartbeat extends many leases, reports progress and returns cancellations.
 
     Role: WORKER. Class: WRITE.
-    Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
+    Errors: none of its own. Retry: safe.
     """
     CompleteChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.CompleteChunksRequest, _worker_service_pb2.CompleteChunksResponse]  # type: ignore[assignment]
     """CompleteChunks ends leases with success. Completing a chunk again under the same lease returns OK. With `claim`
     the same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
 
     Role: WORKER. Class: WRITE.
-    Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
+    Errors: none of its own. Retry: safe.
     """
     FailChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.FailChunksRequest, _worker_service_pb2.FailChunksResponse]  # type: ignore[assignment]
     """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease returns OK, until the
     chunk is claimed again. With `claim` the same commit leases the next chunks.
 
     Role: WORKER. Class: WRITE.
-    Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
+    Errors: none of its own. Retry: safe.
     """
     ReleaseChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ReleaseChunksRequest, _worker_service_pb2.ReleaseChunksResponse]  # type: ignore[assignment]
     """ReleaseChunks releases chunks, to be claimed again at once or after a delay. The attempt does not count. A chunk
@@ -163,7 +173,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     is claimed again.
 
     Role: WORKER. Class: WRITE.
-    Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
+    Errors: none of its own. Retry: safe.
     """
     WatchLeases: _aio.UnaryStreamMultiCallable[_worker_service_pb2.WatchLeasesRequest, _worker_service_pb2.WatchLeasesResponse]  # type: ignore[assignment]
     """WatchLeases notifies a worker that leases must stop because their job was cancelled, was failed at once by its
@@ -190,6 +200,11 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     Every call may also fail for the reasons of its class, which ErrorReason lists. A worker sees the jobs of its key's
     owner, or of the owners that the key serves; a lease of another owner's chunk is reported as lost. All calls of a
     key count against the key's owner, also when the chunks are another owner's.
+
+    In Heartbeat, CompleteChunks, FailChunks and ReleaseChunks each lease has its own outcome: a report that breaks a
+    rule is REFUSED with an error, and the others take effect. A call is refused as a whole, with INVALID_FIELD, for no or
+    too many reports, a missing, malformed or repeated lease_token, a failure without an error code, a bad lease_duration, and a
+    bad claim; then nothing was applied.
     """
 
     @_abc_1.abstractmethod
@@ -231,10 +246,10 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.HeartbeatRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.HeartbeatResponse, _abc.Awaitable[_worker_service_pb2.HeartbeatResponse]]:
-        """Heartbeat extends many leases, reports progress and returns cancellations. A lost lease does not fail the others.
+        """Heartbeat extends many leases, reports progress and returns cancellations.
 
         Role: WORKER. Class: WRITE.
-        Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
+        Errors: none of its own. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -247,7 +262,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         the same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
 
         Role: WORKER. Class: WRITE.
-        Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
+        Errors: none of its own. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -260,7 +275,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         chunk is claimed again. With `claim` the same commit leases the next chunks.
 
         Role: WORKER. Class: WRITE.
-        Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
+        Errors: none of its own. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -274,7 +289,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         is claimed again.
 
         Role: WORKER. Class: WRITE.
-        Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
+        Errors: none of its own. Retry: safe.
         """
 
     @_abc_1.abstractmethod

@@ -21,6 +21,8 @@ _MAX_SHOWN_DEPTH: Final = 30
 _OBJECT: Final = 3
 _LIST: Final = 2
 """Messages that each takes: itself, the value in it, and an object also the entry of its key."""
+BROKEN: Final = f"must have only values that JSON can hold, at most {MAX_DEPTH} levels deep"
+"""The rule in general, for a Struct that is not walked through."""
 _TOO_DEEP: Final = f"must be nested at most {MAX_DEPTH} levels deep"
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _MAX_SHOWN: Final = 64
@@ -41,13 +43,13 @@ def broken_rules(field: str, struct: Struct, raw: bytes) -> Iterator[Violation]:
 
     Only a Struct that is known to break a rule is walked through, to name the place.
     """
-    if _is_broken(raw, MAX_DEPTH):
+    if is_broken(raw):
         yield from _struct(field, struct, MAX_DEPTH * _OBJECT)
 
 
 def check_shown(field: str, raw: bytes | None) -> None:
     """Raise ValueError for a stored Struct that gRPC, or JSON, cannot hold."""
-    if raw is None or not _is_broken(raw, _MAX_SHOWN_DEPTH):
+    if raw is None or not is_broken(raw, _MAX_SHOWN_DEPTH):
         return
     for path, rule in _struct(field, Struct.FromString(raw), _MAX_SHOWN_DEPTH * _OBJECT):
         raise ValueError(f"{path}: {rule}")
@@ -59,7 +61,8 @@ def check_encodable(field: str, raw: bytes | None) -> None:
         raise ValueError(f"{field}: {_TOO_DEEP}")
 
 
-def _is_broken(raw: bytes, levels: int) -> bool:
+def is_broken(raw: bytes, levels: int = MAX_DEPTH) -> bool:
+    """Return whether the encoding of a Struct holds what JSON cannot say, or more than so many levels."""
     return _is_too_deep(raw, levels) or (_may_have_odd_values(raw) and not has_only_json_values(raw))
 
 

@@ -109,6 +109,6 @@ def _print_counts(counts: ImportJobsResponse, line_numbers: list[int]) -> None:
     print(_summary(counts))
     for refusal in counts.refusals:
         print(
-            f"line {line_numbers[refusal.number]} ({refusal.job_id or 'without a job_id'}): {refusal.message}",
+            f"line {line_numbers[refusal.number]} ({refusal.job_id or 'without a job_id'}): {refusal.error.message}",
             file=sys.stderr,
         )

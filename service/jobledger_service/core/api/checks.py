@@ -16,7 +16,7 @@ from jobledger_service.core.model.bounds.limits import KEY_ID, OWNER
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.refusals.errors import InvalidField
 from jobledger_service.core.model.service_kinds import RESERVED, is_reserved
-from jobledger_service.transport.structs import broken_rules
+from jobledger_service.transport.structs import BROKEN, broken_rules, is_broken
 from jobledger_service.transport.units import MICROS_PER_SECOND, NANOS_PER_MICROSECOND, NANOS_PER_SECOND
 
 JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
@@ -74,9 +74,10 @@ class Checks:
             self.done()
 
     def done(self) -> None:
-        """Raise InvalidField when there was a violation."""
+        """Raise InvalidField when there was a violation since the last call."""
         if self.violations:
-            raise InvalidField(*self.violations)
+            violations, self.violations = self.violations, []
+            raise InvalidField(*violations)
 
     def fault(self, field: str, rule: str) -> None:
         """Record a violation."""
@@ -132,9 +133,13 @@ class Checks:
         if len(raw) > max_bytes:
             self.fault(field, f"must have at most {max_bytes} bytes encoded; got {len(raw)}")
             return raw
-        faults = list(islice(broken_rules(field, struct, raw), _MAX_FAULTS_OF_STRUCTS - self._faults_of_structs))
-        self._faults_of_structs += len(faults)
-        self.violations += faults
+        free = _MAX_FAULTS_OF_STRUCTS - self._faults_of_structs
+        if free > 0:
+            faults = list(islice(broken_rules(field, struct, raw), free))
+            self._faults_of_structs += len(faults)
+            self.violations += faults
+        elif is_broken(raw):
+            self.fault(field, BROKEN)
         return raw
 
     def micros(self, field: str, value: Duration, low: int, high: int) -> int:

@@ -6,18 +6,13 @@ from typing import Final
 from jobledger.v1 import job_pb2
 from jobledger.v1 import job_service_pb2 as api
 
-from jobledger_service.core.model.bounds.limits import MAX_REPLY_BYTES
 from jobledger_service.core.model.refusals.errors import Refusal
-from jobledger_service.transport.errors import cut
 from jobledger_service.transport.joined import field
 
-from .errors import fill_error
+from .errors import FULL_BYTES, entry_error
 
 _RESULTS: Final = api.BatchCreateJobsResponse.DESCRIPTOR.fields_by_name["results"]
 _JOB: Final = api.CreateJobResult.DESCRIPTOR.fields_by_name["job"]
-_FULL_BYTES: Final = MAX_REPLY_BYTES - 512 * 1024
-"""The bytes of a reply from which outcomes are brief: 500 brief ones are less than the rest."""
-_BRIEF_MESSAGE: Final = 200
 
 
 def encoded_outcomes(outcomes: Iterable[tuple[bytes, bool] | Refusal]) -> bytes:
@@ -25,7 +20,7 @@ def encoded_outcomes(outcomes: Iterable[tuple[bytes, bool] | Refusal]) -> bytes:
     parts, size = [], 0
     for outcome in outcomes:
         part = _refused(outcome, brief=False) if isinstance(outcome, Refusal) else _created(*outcome)
-        if size + len(part) > _FULL_BYTES:
+        if size + len(part) > FULL_BYTES:
             part = (
                 _refused(outcome, brief=True)
                 if isinstance(outcome, Refusal)
@@ -47,10 +42,4 @@ def _brief(raw: bytes) -> bytes:
 
 
 def _refused(refusal: Refusal, *, brief: bool) -> bytes:
-    result = api.CreateJobResult()
-    fill_error(result.error, refusal)
-    if brief:
-        result.error.ClearField("field_violations")
-        result.error.ClearField("metadata")
-        result.error.message = cut(result.error.message, _BRIEF_MESSAGE)
-    return result.SerializeToString()
+    return api.CreateJobResult(error=entry_error(refusal, brief=brief)).SerializeToString()

@@ -3,19 +3,23 @@
 import base64
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from jobledger.v1 import job_service_pb2 as api
+from jobledger.v1.entry_error_pb2 import EntryError
 from jobledger.v1.error_reason_pb2 import ErrorReason
 
 from jobledger_service.core.current_call import DeadlinePassedError
-from jobledger_service.core.model.bounds.limits import SECOND
+from jobledger_service.core.model.bounds.limits import MAX_REPLY_BYTES, SECOND
 from jobledger_service.core.model.refusals import errors, limit_errors
 from jobledger_service.transport import errors as statuses
 from jobledger_service.transport.refusals import InFlightFull
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
+
+FULL_BYTES: Final = MAX_REPLY_BYTES - 512 * 1024
+"""The bytes of a reply from which outcomes of entries are brief: 1,000 brief ones are less than the rest."""
+_BRIEF_MESSAGE: Final = 200
 
 DELAY_STEP: Final = SECOND // 10
 """The rounding of a QueueFull's delay, in microseconds: of thousands a second, most have the same status."""
@@ -44,19 +48,20 @@ def refused_by_core(
     return statuses.Refused(statuses.make_status(error.reason, str(error), metadata, _details(error)), error.reason)
 
 
-def reason_number(refusal: errors.Refusal) -> Any:  # noqa: ANN401  an enum value
-    """Return the reason of a refusal of one of many, as a number of the contract."""
-    return ErrorReason.Value(f"ERROR_REASON_{refusal.reason}")
-
-
-def fill_error(message: api.CreateJobError, refusal: errors.Refusal) -> None:
-    """Fill an empty message with what the status of a refusal would say."""
-    message.code, message.reason = statuses.code_of(refusal.reason), reason_number(refusal)
-    message.message = statuses.cut(str(refusal), statuses.MAX_MESSAGE)
-    message.metadata.update(refusal.metadata)
+def entry_error(refusal: errors.Refusal, *, brief: bool = False) -> EntryError:
+    """Return what the status of a refusal would say; a brief one has no details and a short message."""
+    error = EntryError(
+        code=statuses.code_of(refusal.reason),
+        reason=ErrorReason.Value(f"ERROR_REASON_{refusal.reason}"),
+        message=statuses.cut(str(refusal), _BRIEF_MESSAGE if brief else statuses.MAX_MESSAGE),
+    )
+    if brief:
+        return error
+    error.metadata.update(refusal.metadata)
     if isinstance(refusal, errors.InvalidField):
         for violation in statuses.bad_request(refusal.violations).field_violations:
-            message.field_violations.add(field=violation.field, description=violation.description)
+            error.field_violations.add(field=violation.field, description=violation.description)
+    return error
 
 
 def _details(refusal: errors.Refusal) -> "list[Message]":

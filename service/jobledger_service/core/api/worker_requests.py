@@ -1,6 +1,6 @@
 """Requests of WorkerService as commands."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from google.protobuf.message import Message
@@ -18,7 +18,7 @@ from jobledger_service.core.model.leases import NO_LEASE, Lease
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.model.progress import NO_REPORT, ProgressReport
-from jobledger_service.core.model.refusals.errors import JobNotFound
+from jobledger_service.core.model.refusals.errors import InvalidField, JobNotFound
 from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure, Release, Results, WorkReport
 from jobledger_service.core.write import commands
 from jobledger_service.core.write.active_workers import WorkerInfo
@@ -159,64 +159,61 @@ def _lease_of(checks: Checks, field: str, token: str, epoch: Epoch) -> Lease:
     try:
         return Lease.parse(token, epoch) or NO_LEASE
     except ValueError as error:
-        checks.fault(f"{field}.lease_token", str(error) if token else "is required")
+        checks.fault(field, str(error) if token else "is required")
         return NO_LEASE
 
 
-def _report(checks: Checks, field: str, sent: api.ProgressReport, now: Micros) -> WorkReport:
+def _report(checks: Checks, sent: api.ProgressReport, now: Micros) -> WorkReport:
     """Return a report; an absent one is empty, and an empty one has nothing new."""
     if not sent.ByteSize():
         return NOTHING_NEW
-    progress = _progress(checks, field, sent)
+    progress = _progress(checks, sent)
     return WorkReport(
-        path=field,
         progress=None if progress == NO_REPORT else progress,
-        artifacts=artifacts_of(checks, f"{field}.artifacts", sent.artifacts, now),
-        job_artifacts=artifacts_of(checks, f"{field}.job_artifacts", sent.job_artifacts, now),
+        artifacts=artifacts_of(checks, "progress.artifacts", sent.artifacts, now),
+        job_artifacts=artifacts_of(checks, "progress.job_artifacts", sent.job_artifacts, now),
     )
 
 
-def _progress(checks: Checks, field: str, sent: api.ProgressReport) -> ProgressReport:
+def _progress(checks: Checks, sent: api.ProgressReport) -> ProgressReport:
     has = sent.HasField
     percent = stage = stage_percent = message = items = None
     if has("percent"):
         percent = sent.percent
-        checks.within(f"{field}.percent", percent, 0, 100)
+        checks.within("progress.percent", percent, 0, 100)
     if has("stage"):
         stage = sent.stage
-        checks.at_most(f"{field}.stage", stage, 128, min_length=1)
+        checks.at_most("progress.stage", stage, 128, min_length=1)
     if has("stage_percent"):
         stage_percent = sent.stage_percent
-        checks.within(f"{field}.stage_percent", stage_percent, 0, 100)
+        checks.within("progress.stage_percent", stage_percent, 0, 100)
     if has("message"):
         message = sent.message
-        checks.at_most(f"{field}.message", message, 1_024)
+        checks.at_most("progress.message", message, 1_024)
     if has("items_completed"):
         items = sent.items_completed
         if items < 0:
-            checks.fault(f"{field}.items_completed", f"value {items} must be at least 0")
-    passed = _passed(checks, field, sent) if sent.passed_stages else ()
+            checks.fault("progress.items_completed", f"value {items} must be at least 0")
+    passed = _passed(checks, sent) if sent.passed_stages else ()
     return ProgressReport(
-        percent, stage, stage_percent, message, items, passed, _duration(checks, field, "stage_duration", sent)
+        percent, stage, stage_percent, message, items, passed, _duration(checks, "progress.stage_duration", sent)
     )
 
 
-def _passed(checks: Checks, field: str, sent: api.ProgressReport) -> tuple[tuple[str, int], ...]:
-    checks.count(f"{field}.passed_stages", len(sent.passed_stages), limits.MAX_STAGES)
+def _passed(checks: Checks, sent: api.ProgressReport) -> tuple[tuple[str, int], ...]:
+    checks.count("progress.passed_stages", len(sent.passed_stages), limits.MAX_STAGES)
     if not sent.HasField("stage"):
-        checks.fault(f"{field}.stage", "is required with passed_stages")
+        checks.fault("progress.stage", "is required with passed_stages")
     passed = []
     for index, passed_stage in enumerate(sent.passed_stages):
-        path = f"{field}.passed_stages[{index}]"
+        path = f"progress.passed_stages[{index}]"
         checks.at_most(f"{path}.stage", passed_stage.stage, 128, min_length=1)
-        passed.append((passed_stage.stage, _duration(checks, path, "duration", passed_stage) or 0))
+        passed.append((passed_stage.stage, _duration(checks, f"{path}.duration", passed_stage) or 0))
     return tuple(passed)
 
 
-def _duration(checks: Checks, path: str, name: str, message: Message) -> int | None:
-    if not message.HasField(name):
-        return None
-    return checks.micros(f"{path}.{name}", getattr(message, name), 0, MAX_DELAY)
+def _duration(checks: Checks, field: str, message: Message) -> int | None:
+    return checks.span(message, field, 0, MAX_DELAY, None)
 
 
 def artifacts_of(checks: Checks, field: str, sent: Mapping[str, chunk_pb2.Artifact], now: Micros) -> Artifacts:
@@ -242,13 +239,13 @@ def _artifact(checks: Checks, field: str, name: str, sent: chunk_pb2.Artifact, n
     )
 
 
-def _results(checks: Checks, field: str, completion: api.ChunkCompletion) -> Results:
+def _results(checks: Checks, completion: api.ChunkCompletion) -> Results:
     if completion.result_uri:
-        checks.uri(f"{field}.result_uri", completion.result_uri)
+        checks.uri("result_uri", completion.result_uri)
     return Results(
         completion.result_uri,
-        output_of(checks, field, completion, "output"),
-        output_of(checks, field, completion, "job_output"),
+        output_of(checks, "", completion, "output"),
+        output_of(checks, "", completion, "job_output"),
     )
 
 
@@ -260,36 +257,46 @@ def output_of(checks: Checks, path: str, message: Message, name: str = "output")
 
 
 class Reports(NamedTuple):
-    """The reports of a call on some leases: their tokens, as they were sent, and the command.
+    """The reports of a call on some leases: their tokens, as they were sent, and the command of those in order.
 
-    `claim` and `info` are the claim that comes with them, and what its worker says about itself.
+    `refusals` are those that break a rule, by place; the command does not have them. `claim` and `info` are the claim
+    that comes with the reports, and what its worker says about itself.
     """
 
     tokens: Sequence[str]
     command: commands.LeaseReports[Any]
+    refusals: Mapping[int, InvalidField]
     claim: commands.ClaimChunks | None = None
     info: WorkerInfo | None = None
 
+    def all_answers(self, answers: Iterable[commands.LeaseAnswer]) -> Iterator[tuple[str, commands.LeaseAnswer]]:
+        """Yield each token with its outcome; `answers` are those of the command."""
+        of_command = iter(answers)
+        for index, token in enumerate(self.tokens):
+            refusal = self.refusals.get(index)
+            yield token, next(of_command) if refusal is None else commands.refused(refusal)
 
-ReadRest = Callable[[Checks, str, Any], tuple[Any, ...]]
-"""Returns what a report at a path says beside its progress."""
+
+ReadRest = Callable[[Checks, Any], tuple[Any, ...]]
+"""Returns what a report says beside its progress."""
 
 
 def heartbeat(request: api.HeartbeatRequest, caller: Caller, context: RequestContext) -> Reports:
     """Return the command of Heartbeat."""
-    checks, now = Checks(context.schemes), context.clock()
-    tokens, items = _items(checks, context, "reports", request.reports, now)
-    duration, served = _lease_duration(checks, request), served_by(caller)
-    checks.done()
+    with Checks() as checks:
+        leases = _leases(checks, "reports", request.reports, context.epoch)
+        duration = _lease_duration(checks, request)
+    now, served = context.clock(), served_by(caller)
+    items, refusals = _items(context, leases, request.reports, now)
     command = commands.Heartbeat(caller.owner, items, lease_duration=duration, received=now, served=served)
-    return Reports(tokens, command)
+    return Reports(tuple(leases), command, refusals)
 
 
 def completions(request: api.CompleteChunksRequest, caller: Caller, context: RequestContext) -> Reports:
     """Return the command of CompleteChunks."""
 
-    def results(checks: Checks, field: str, completion: api.ChunkCompletion) -> tuple[Results]:
-        return (_results(checks, field, completion),)
+    def results(checks: Checks, completion: api.ChunkCompletion) -> tuple[Results]:
+        return (_results(checks, completion),)
 
     return _ends(commands.CompleteChunks, "completions", request, caller, context, results)
 
@@ -297,13 +304,13 @@ def completions(request: api.CompleteChunksRequest, caller: Caller, context: Req
 def failures(request: api.FailChunksRequest, caller: Caller, context: RequestContext) -> Reports:
     """Return the command of FailChunks."""
 
-    def failure(checks: Checks, field: str, sent: api.ChunkFailure) -> tuple[Failure, str]:
-        checks.at_most(f"{field}.error.code", sent.error.code, 128, min_length=1)
-        checks.at_most(f"{field}.error.message", sent.error.message, 4_096)
-        checks.at_most(f"{field}.error.stage", sent.error.stage, 128)
+    def failure(checks: Checks, sent: api.ChunkFailure) -> tuple[Failure]:
+        checks.at_most("error.code", sent.error.code, 128)
+        checks.at_most("error.message", sent.error.message, 4_096)
+        checks.at_most("error.stage", sent.error.stage, 128)
         error = WorkError(sent.error.code, sent.error.message, sent.error.stage)
-        delay = _duration(checks, field, "retry_delay", sent)
-        return Failure(error, context.sample_jitter(), sent.not_retryable, delay), field
+        delay = _duration(checks, "retry_delay", sent)
+        return (Failure(error, context.sample_jitter(), sent.not_retryable, delay),)
 
     return _ends(commands.FailChunks, "failures", request, caller, context, failure)
 
@@ -311,9 +318,9 @@ def failures(request: api.FailChunksRequest, caller: Caller, context: RequestCon
 def releases(request: api.ReleaseChunksRequest, caller: Caller, context: RequestContext) -> Reports:
     """Return the command of ReleaseChunks."""
 
-    def release(checks: Checks, field: str, sent: api.ChunkRelease) -> tuple[Release]:
-        checks.at_most(f"{field}.reason", sent.reason, 1_024)
-        return (Release(sent.reason, _duration(checks, field, "delay", sent) or 0),)
+    def release(checks: Checks, sent: api.ChunkRelease) -> tuple[Release]:
+        checks.at_most("reason", sent.reason, 1_024)
+        return (Release(sent.reason, _duration(checks, "delay", sent) or 0),)
 
     return _ends(commands.ReleaseChunks, "releases", request, caller, context, release)
 
@@ -326,34 +333,50 @@ def _ends(
     context: RequestContext,
     read_rest: ReadRest,
 ) -> Reports:
-    with Checks(context.schemes) as checks:
-        now = context.clock()
-        tokens, items = _items(checks, context, name, getattr(request, name), now, read_rest)
+    sent: Sequence[Any] = getattr(request, name)
+    with Checks() as checks:
+        leases = _leases(checks, name, sent, context.epoch)
+    now = context.clock()
+    items, refusals = _items(context, leases, sent, now, read_rest)
     reports = command(caller.owner, items, received=now, served=served_by(caller))
     if "claim" not in request.DESCRIPTOR.fields_by_name or not request.HasField("claim"):
-        return Reports(tokens, reports)
+        return Reports(tuple(leases), reports, refusals)
     claim = _next_chunks(request.claim, caller)
-    return Reports(tokens, reports, claim, worker_info(request.claim, claim))
+    return Reports(tuple(leases), reports, refusals, claim, worker_info(request.claim, claim))
+
+
+def _leases(checks: Checks, name: str, sent: Sequence[Any], epoch: Epoch) -> Mapping[str, Lease]:
+    """Return the leases of reports by token; a call with a report that names none is refused as a whole."""
+    checks.count(name, len(sent), MAX_LEASES, min_count=1)
+    leases, places = dict[str, Lease](), dict[str, int]()
+    for index, report in enumerate(sent):
+        token, field = report.lease_token, f"{name}[{index}].lease_token"
+        if token in places:
+            checks.fault(field, f"must be unique; it repeats {name}[{places[token]}]")
+        if isinstance(report, api.ChunkFailure) and not report.error.code:
+            checks.fault(f"{name}[{index}].error.code", "is required")
+        places[token] = index
+        leases[token] = _lease_of(checks, field, token, epoch)
+    return leases
 
 
 def _items(
-    checks: Checks,
     context: RequestContext,
-    name: str,
+    leases: Mapping[str, Lease],
     sent: Sequence[Any],
     now: Micros,
     read_rest: ReadRest | None = None,
-) -> tuple[list[str], list[Any]]:
-    """Return the tokens of reports, and of each its lease, its progress, and the rest."""
-    checks.count(name, len(sent), MAX_LEASES, min_count=1)
-    tokens, items, seen = list[str](), list[Any](), dict[str, int]()
+) -> tuple[list[Any], dict[int, InvalidField]]:
+    """Return of each report its lease, its progress, and the rest; and the refusals of the others, by place."""
+    checks, items, refusals = Checks(context.schemes), list[Any](), dict[int, InvalidField]()
     for index, report in enumerate(sent):
-        field, token = f"{name}[{index}]", report.lease_token
-        if token in seen:
-            checks.fault(f"{field}.lease_token", f"must be unique; it repeats {name}[{seen[token]}]")
-        seen[token] = index
-        tokens.append(token)
-        lease = _lease_of(checks, field, token, context.epoch)
-        progress = _report(checks, f"{field}.progress", report.progress, now)
-        items.append((lease, progress) if read_rest is None else (lease, progress, *read_rest(checks, field, report)))
-    return tokens, items
+        lease = leases[report.lease_token]
+        try:
+            with checks:
+                progress = _report(checks, report.progress, now)
+                item = (lease, progress) if read_rest is None else (lease, progress, *read_rest(checks, report))
+        except InvalidField as refusal:
+            refusals[index] = refusal
+        else:
+            items.append(item)
+    return items, refusals

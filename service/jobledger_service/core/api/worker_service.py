@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Final, cast
 
 from google.protobuf.message import Message
 from jobledger.v1 import worker_service_pb2 as api
+from jobledger.v1.entry_error_pb2 import EntryError
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.bounds.limits import MAX_REPLY_BYTES
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.refusals.errors import JobUnreadable, Refusal
-from jobledger_service.core.model.work import Failure, Release, WorkReport
+from jobledger_service.core.model.work import NOTHING_NEW, Failure, Release
 from jobledger_service.core.watch.live_feed import LiveFeed
 from jobledger_service.core.write.active_workers import ActiveWorkers
 from jobledger_service.core.write.claims import ClaimQueue
@@ -30,6 +31,7 @@ from jobledger_service.transport.structs import check_encodable
 
 from . import convert
 from . import worker_requests as read
+from .errors import FULL_BYTES, entry_error
 from .services import WORKER_SERVICE
 
 if TYPE_CHECKING:
@@ -104,7 +106,7 @@ class WorkerService(MsgStruct, frozen=True):
             self.unreadable.add("ClaimChunks", f"{claimed.job.key}, chunk {claimed.chunk.index}", error)
         failure = Failure(WorkError(UNREADABLE, "the stored data of the chunk or its job cannot be read"), 0.5, True)  # noqa: FBT003
         with suppress(Refusal):  # then the lease expires
-            failures = [(claimed.lease, WorkReport(""), failure, "")]
+            failures = [(claimed.lease, NOTHING_NEW, failure)]
             await self.committer.submit(FailChunks(claimed.job.spec.owner, failures))
         return None
 
@@ -112,10 +114,11 @@ class WorkerService(MsgStruct, frozen=True):
         return self._heartbeat(read.heartbeat(request, caller, self.context), caller)
 
     async def _heartbeat(self, reports: read.Reports, caller: Caller) -> api.HeartbeatResponse:
-        answers: Sequence[LeaseAnswer] = await self.committer.submit(reports.command)
-        response, workers = api.HeartbeatResponse(), set[str]()
-        for token, answer in zip(reports.tokens, answers, strict=True):
+        response, workers, errors = api.HeartbeatResponse(), set[str](), _EntryErrors()
+        for token, answer in reports.all_answers(await self._submit(reports)):
             result = response.results.add(lease_token=token, status=_STATUSES[answer.status])
+            if answer.refusal is not None:
+                result.error.CopyFrom(errors.of(answer.refusal))
             if answer.chunk is not None:
                 workers.add(answer.chunk.worker)
                 if answer.chunk.lease_expire_time is not None:
@@ -136,20 +139,23 @@ class WorkerService(MsgStruct, frozen=True):
         answers: Sequence[LeaseAnswer]
         claimed: Sequence[ClaimedChunk] = ()
         if ends.claim is None:
-            answers = await self.committer.submit(ends.command)
+            answers = await self._submit(ends)
         else:
             self.active_workers.record(caller.owner, ends.claim.by.worker, ends.info)
             command = ReportAndClaim(cast("EndReports", ends.command), ends.claim)
             answers, claimed = await self.claims.report_and_claim(command)
-        results = response(results=_results(ends.tokens, answers)).SerializeToString()
+        results = response(results=_results(ends, answers)).SerializeToString()
         return await self._joined([results], claimed, lambda chunk: response(claimed=[chunk]))
 
     def ReleaseChunks(self, request: api.ReleaseChunksRequest, caller: Caller) -> Awaitable[api.ReleaseChunksResponse]:
         return self._release(read.releases(request, caller, self.context))
 
     async def _release(self, releases: read.Reports) -> api.ReleaseChunksResponse:
-        answers = await self.committer.submit(releases.command)
-        return api.ReleaseChunksResponse(results=_results(releases.tokens, answers))
+        return api.ReleaseChunksResponse(results=_results(releases, await self._submit(releases)))
+
+    async def _submit(self, reports: read.Reports) -> Sequence[LeaseAnswer]:
+        """Return the outcomes of the reports that were not refused when they were read."""
+        return await self.committer.submit(reports.command) if reports.command.items else ()
 
     async def WatchLeases(self, request: api.WatchLeasesRequest, caller: Caller) -> AsyncGenerator[Sequence[bytes]]:
         """Yield at once that the worker must check all leases, then each stop; an empty message when it was quiet."""
@@ -164,12 +170,27 @@ class WorkerService(MsgStruct, frozen=True):
 _STATUSES = {status: api.LeaseStatus.Value(f"LEASE_STATUS_{status}") for status in LeaseStatus}
 
 
-def _results(tokens: Sequence[str], answers: Sequence[LeaseAnswer]) -> list[api.LeaseResult]:
-    return [_result(token, answer) for token, answer in zip(tokens, answers, strict=True)]
+class _EntryErrors:
+    """The errors of the refused reports of a reply, brief from a size on."""
+
+    def __init__(self) -> None:
+        self._size = 0
+
+    def of(self, refusal: Refusal) -> EntryError:
+        error = entry_error(refusal, brief=self._size > FULL_BYTES)
+        self._size += error.ByteSize()
+        return error
 
 
-def _result(token: str, answer: LeaseAnswer) -> api.LeaseResult:
+def _results(reports: read.Reports, answers: Sequence[LeaseAnswer]) -> list[api.LeaseResult]:
+    errors = _EntryErrors()
+    return [_result(token, answer, errors) for token, answer in reports.all_answers(answers)]
+
+
+def _result(token: str, answer: LeaseAnswer, errors: _EntryErrors) -> api.LeaseResult:
     result = api.LeaseResult(lease_token=token, status=_STATUSES[answer.status])
+    if answer.refusal is not None:
+        result.error.CopyFrom(errors.of(answer.refusal))
     if answer.chunk is not None:
         result.chunk_state = convert.CHUNK_STATES[answer.chunk.state]
         if answer.chunk.next_attempt_time is not None:

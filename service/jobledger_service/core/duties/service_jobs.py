@@ -142,7 +142,7 @@ class ServiceJobs:
 
     async def _fail(self, claimed: commands.ClaimedChunk, *, for_good: bool) -> None:
         error = WorkError("INTERNAL", "internal error; the service's log has the details under the job's id")
-        failure = (claimed.lease, NOTHING_NEW, Failure(error, 0.5, for_good), "")
+        failure = (claimed.lease, NOTHING_NEW, Failure(error, 0.5, for_good))
         await self._end_lease(claimed, commands.FailChunks(claimed.job.spec.owner, [failure], by_service=True))
 
     async def _end_lease(self, claimed: commands.ClaimedChunk, command: commands.Command[Any, Any]) -> None:

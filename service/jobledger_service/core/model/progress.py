@@ -28,16 +28,15 @@ class ProgressReport(MsgStruct, frozen=True):
 NO_REPORT: Final = ProgressReport()
 
 
-def advance(job: Job, chunk: Chunk, report: ProgressReport, field: str) -> ChunkProgress:
+def advance(job: Job, chunk: Chunk, report: ProgressReport) -> ChunkProgress:
     """Return the chunk's progress after a report; `done` never falls within an attempt.
 
-    Raises InvalidField, with paths below `field`, for a stage that is not in the job's plan or more items than the
-    chunk has.
+    Raises InvalidField for a stage that is not in the job's plan or more items than the chunk has.
     """
     old = chunk.progress
     stage = old.stage if report.stage is None else report.stage
     entered = stage != old.stage
-    _check(job, chunk, report, field)
+    _check(job, chunk, report)
     new = replace(
         old,
         stage=stage,
@@ -48,17 +47,17 @@ def advance(job: Job, chunk: Chunk, report: ProgressReport, field: str) -> Chunk
     return replace(new, done=max(old.done, _done(job.spec.stages, chunk, report, new)))
 
 
-def _check(job: Job, chunk: Chunk, report: ProgressReport, field: str) -> None:
+def _check(job: Job, chunk: Chunk, report: ProgressReport) -> None:
     plan = [stage.name for stage in job.spec.stages]
-    named = [(f"{field}.passed_stages[{place}].stage", stage) for place, (stage, _) in enumerate(report.passed)]
+    named = [(f"progress.passed_stages[{place}].stage", stage) for place, (stage, _) in enumerate(report.passed)]
     if report.stage is not None:
-        named.append((f"{field}.stage", report.stage))
+        named.append(("progress.stage", report.stage))
     for path, stage in named:
         if plan and stage not in plan:
             raise InvalidField((path, f"value {stage!r} must be a stage of the job's plan: {', '.join(plan)}"))
     if report.items_completed is not None and report.items_completed > chunk.items:
         rule = f"value {report.items_completed} must be at most the chunk's {chunk.items} items"
-        raise InvalidField((f"{field}.items_completed", rule))
+        raise InvalidField(("progress.items_completed", rule))
 
 
 def _done(stages: Sequence[Stage], chunk: Chunk, report: ProgressReport, new: ChunkProgress) -> int:

@@ -98,15 +98,14 @@ def ends_with_attempt(job: Job, chunk: Chunk) -> bool:
 
 
 class WorkReport(MsgStruct, frozen=True):
-    """A worker's report on one chunk; `path` is the report's field in the request, for refusals."""
+    """A worker's report on one chunk: the field `progress` of its entry in a call."""
 
-    path: str
     progress: ProgressReport | None = None
     artifacts: Artifacts = NO_ARTIFACTS
     job_artifacts: Artifacts = NO_ARTIFACTS
 
 
-NOTHING_NEW: Final = WorkReport("")
+NOTHING_NEW: Final = WorkReport()
 
 
 def heartbeat(job: Job, chunk: Chunk, report: WorkReport, lease_duration: int | None, now: Micros) -> Step:
@@ -127,7 +126,7 @@ def _reported(job: Job, chunk: Chunk, report: WorkReport, now: Micros) -> tuple[
     """Return job and chunk after a report: the same objects when it has nothing new."""
     after, left, new = job, chunk, chunk
     if report.progress is not None:
-        progress = advance(job, chunk, report.progress, report.path)
+        progress = advance(job, chunk, report.progress)
         visits, since = _visits(chunk, report.progress, now)
         for stage, began in visits:
             passing = replace(left, progress=replace(left.progress, stage=stage), stage_time=began)
@@ -158,11 +157,11 @@ def _visits(chunk: Chunk, report: ProgressReport, now: Micros) -> tuple[list[tup
 
 def _with_artifacts(chunk: Chunk, job: Job, report: WorkReport) -> tuple[Chunk, Job]:
     if report.artifacts:
-        merged = _merged(chunk.artifacts, report.artifacts, _OF_CHUNK, f"{report.path}.artifacts")
+        merged = _merged(chunk.artifacts, report.artifacts, _OF_CHUNK, "progress.artifacts")
         if merged != chunk.artifacts:
             chunk = replace(chunk, artifacts=merged)
     if report.job_artifacts:
-        merged = _merged(job.artifacts, report.job_artifacts, _OF_JOB, f"{report.path}.job_artifacts")
+        merged = _merged(job.artifacts, report.job_artifacts, _OF_JOB, "progress.job_artifacts")
         if merged != job.artifacts:
             job = replace(job, artifacts=merged)
     return chunk, job

@@ -18,6 +18,7 @@ from jobledger_service.core.write.commands.runs import RunStep, StepLease, StepO
 from jobledger_service.core.write.core_families import Runs
 from jobledger_service.core.write.row_families import Needs
 from jobledger_service.core.write.working_set import MAX_BATCH_ROWS, WorkingSet
+from jobledger_service.transport.errors import code_of
 
 Single = CancelJob | RetryJob | UpdateJob | DeleteJob
 ForJob = Callable[[str], Single]
@@ -132,7 +133,15 @@ def _refused(job_id: str, refusal: Refusal, job: Job | None = None) -> Mapping[s
 
 def _report(run: RunState, *, whole: bool) -> Mapping[str, object]:
     counts: dict[str, object] = {"applied": 0, "unchanged": 0, "refused": 0, **run.counts}
-    return {**counts, "refusals": list(run.reported)} if whole else counts
+    return {**counts, "refusals": [_shown(refusal) for refusal in run.reported]} if whole else counts
+
+
+def _shown(refusal: Mapping[str, str]) -> Mapping[str, object]:
+    """Return a refusal for the report, whose error is an EntryError in JSON."""
+    named = {name: refusal[name] for name in ("job_id", "uid") if name in refusal}
+    reason = refusal["reason"]
+    error = {"code": code_of(reason), "reason": f"ERROR_REASON_{reason}", "message": refusal["message"]}
+    return {**named, "error": error}
 
 
 def _with_counts(progress: ProgressReport, run: RunState) -> ProgressReport:

@@ -12,7 +12,7 @@ from msgspec import field
 
 from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.convert import CHUNK_STATES_BY_NUMBER, JOB_STATES_BY_NUMBER
-from jobledger_service.core.api.errors import reason_number
+from jobledger_service.core.api.errors import entry_error
 from jobledger_service.core.api.job_requests import NewId, fingerprint, new_job
 from jobledger_service.core.api.worker_requests import RequestContext, artifacts_of, output_of
 from jobledger_service.core.model.bounds.limits import MAX_CHUNKS, MAX_JOB_ARTIFACTS, MAX_TASK_ID
@@ -157,9 +157,7 @@ class _ImportCounts(MsgStruct):
         if isinstance(outcome, Refusal):
             self.response.refused += 1
             if self.response.refused <= MAX_REFUSALS:
-                self.response.refusals.add(
-                    number=self.number, job_id=job_id, reason=reason_number(outcome), message=str(outcome)
-                )
+                self.response.refusals.add(number=self.number, job_id=job_id, error=entry_error(outcome))
         elif outcome:
             self.response.imported += 1
         else:

@@ -21,6 +21,7 @@ from .reports import (
     LeaseStatus,
     ReleaseChunks,
     ReleaseUnheard,
+    refused,
 )
 from .runs import StepLease, StepOutcome
 from .upkeep import EndOverdue, ExpireLeases, LiftBackoffs, LiftSchedules, RemoveExpired
@@ -55,5 +56,6 @@ __all__ = [
     "StepLease",
     "StepOutcome",
     "UpdateJob",
+    "refused",
     "request_key",
 ]

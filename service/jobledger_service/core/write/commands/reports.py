@@ -1,9 +1,9 @@
 """The commands about held leases: heartbeats, and the ends of attempts that workers report."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from enum import StrEnum
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
@@ -16,7 +16,7 @@ from jobledger_service.core.model.job import Job, owner_of
 from jobledger_service.core.model.leases import Lease, ended_by, holds
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.owners import Owners
-from jobledger_service.core.model.refusals.errors import InvalidField, JobUnreadable
+from jobledger_service.core.model.refusals.errors import InvalidField, JobUnreadable, Refusal
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.write.core_families import OutputRows
@@ -35,14 +35,23 @@ class LeaseStatus(StrEnum):
     OK = "OK"
     CANCEL_REQUESTED = "CANCEL_REQUESTED"
     LEASE_LOST = "LEASE_LOST"
+    REFUSED = "REFUSED"
 
 
 class LeaseAnswer(MsgStruct, frozen=True):
-    """The outcome for a lease; the chunk in its current state, None when the lease is lost."""
+    """The outcome for a lease; the chunk in its current state, None when the lease is lost or the report refused."""
 
-    lease: Lease
     status: LeaseStatus
     chunk: Chunk | None = None
+    refusal: Refusal | None = None
+
+
+def refused(refusal: Refusal) -> LeaseAnswer:
+    """Return the outcome of a report that is refused."""
+    return LeaseAnswer(LeaseStatus.REFUSED, refusal=refusal)
+
+
+LOST: Final = LeaseAnswer(LeaseStatus.LEASE_LOST)
 
 
 Rule = Callable[[Job, Chunk], Step]
@@ -54,7 +63,7 @@ class LeaseReports(
     Generic[Item],
     frozen=True,
 ):
-    """A command about leases that are held, which answers with how each fared.
+    """A command about leases that are held, which answers with the outcome of each; a refused report affects no other.
 
     `items` are the leases with their reports. `received` is their time of arrival, by the ledger's clock: a report that
     arrived before its lease's end is accepted, however long it waited. Items beyond the bound of one commit are left to
@@ -82,21 +91,25 @@ class LeaseReports(
             return job_key.startswith(f"{self.owner}/")
         return owner_of(job_key) in self.served
 
-    def conclude(self, results: list[LeaseAnswer], work: WorkingSet) -> list[LeaseAnswer] | Postponed:
-        """Return the answers; a refusal of one report refuses all, also those left to later commits."""
-        rest = self.items[len(results) :]
-        if not rest:
-            return [*self.answered, *results]
+    def do(self, work: WorkingSet, item: Item) -> LeaseAnswer:
         savepoint = work.undo.savepoint
-        for item in rest:
-            with suppress(Postponed):
-                self._check(work, item)
-        work.undo.rollback(savepoint)
-        return Postponed(replace(cast("Any", self), items=rest, answered=(*self.answered, *results)))
+        try:
+            return self._apply(work, item)
+        except Refusal as refusal:
+            work.undo.rollback(savepoint)
+            return refused(refusal)
 
-    def _check(self, work: WorkingSet, item: Item) -> None:
-        """Raise the refusal of a report, if there is one."""
-        self.do(work, item)
+    @abstractmethod
+    def _apply(self, work: WorkingSet, item: Item) -> LeaseAnswer:
+        """Apply a report; raises Refusal."""
+
+    def conclude(
+        self,
+        results: list[LeaseAnswer],
+        work: WorkingSet,  # noqa: ARG002  the results are all
+    ) -> list[LeaseAnswer] | Postponed:
+        rest, answers = self.items[len(results) :], [*self.answered, *results]
+        return Postponed(replace(cast("Any", self), items=rest, answered=tuple(answers))) if rest else answers
 
     def _named(self, work: WorkingSet, lease: Lease) -> tuple[Job, Chunk] | None:
         """Return the lease's job and chunk when both exist, belong to the owners, and are not another's service job.
@@ -123,15 +136,15 @@ class LeaseReports(
             if self._is_held(work, lease, *named):
                 step = rule(*named)
                 work.apply(step)
-                return LeaseAnswer(lease, LeaseStatus.OK, step.chunks[0])
+                return LeaseAnswer(LeaseStatus.OK, step.chunks[0])
             if ended_by(lease, *named, outcome):
-                return LeaseAnswer(lease, LeaseStatus.OK, named[1])
-        return LeaseAnswer(lease, LeaseStatus.LEASE_LOST)
+                return LeaseAnswer(LeaseStatus.OK, named[1])
+        return LOST
 
 
 HeartbeatItem = tuple[Lease, rules.WorkReport]
 CompletionItem = tuple[Lease, rules.WorkReport, rules.Results]
-FailureItem = tuple[Lease, rules.WorkReport, rules.Failure, str]
+FailureItem = tuple[Lease, rules.WorkReport, rules.Failure]
 ReleaseItem = tuple[Lease, rules.WorkReport, rules.Release]
 UnheardItem = tuple[Lease, int | None, rules.Release]
 """The lease, and until when it was granted."""
@@ -142,21 +155,21 @@ class Heartbeat(LeaseReports[HeartbeatItem], frozen=True, kw_only=True):
 
     lease_duration: int | None
 
-    def do(self, work: WorkingSet, item: HeartbeatItem) -> LeaseAnswer:
+    def _apply(self, work: WorkingSet, item: HeartbeatItem) -> LeaseAnswer:
         lease, report = item
         named = self._named(work, lease)
         if named is None or not self._is_held(work, lease, *named):
-            return LeaseAnswer(lease, LeaseStatus.LEASE_LOST)
+            return LOST
         step = rules.heartbeat(*named, report, self.lease_duration, work.now)
         work.apply(step)
         stopping = step.job.state is JobState.CANCELLING
-        return LeaseAnswer(lease, LeaseStatus.CANCEL_REQUESTED if stopping else LeaseStatus.OK, step.chunks[0])
+        return LeaseAnswer(LeaseStatus.CANCEL_REQUESTED if stopping else LeaseStatus.OK, step.chunks[0])
 
 
 class CompleteChunks(LeaseReports[CompletionItem], frozen=True):
     """End leases with success; each with its report and its results."""
 
-    def do(self, work: WorkingSet, item: CompletionItem) -> LeaseAnswer:
+    def _apply(self, work: WorkingSet, item: CompletionItem) -> LeaseAnswer:
         lease, report, results = item
 
         def rule(job: Job, chunk: Chunk) -> Step:
@@ -169,37 +182,31 @@ class CompleteChunks(LeaseReports[CompletionItem], frozen=True):
 
 
 class FailChunks(LeaseReports[FailureItem], frozen=True):
-    """End leases with failed attempts; each with its field in the request, for refusals."""
+    """End leases with failed attempts."""
 
     def rows_of(self, work: WorkingSet, item: FailureItem) -> int:
         return ended_rows(work, item[0].job_key)
 
-    def _check(self, work: WorkingSet, item: FailureItem) -> None:
-        lease, _, failure, field = item
-        named = self._named(work, lease)
-        if named is not None and self._is_held(work, lease, *named):
-            _check_stage(named[0], failure, field)
-
-    def do(self, work: WorkingSet, item: FailureItem) -> LeaseAnswer:
-        lease, report, failure, field = item
+    def _apply(self, work: WorkingSet, item: FailureItem) -> LeaseAnswer:
+        lease, report, failure = item
 
         def rule(job: Job, chunk: Chunk) -> Step:
-            _check_stage(job, failure, field)
+            _check_stage(job, failure)
             return rules.fail(job, chunk, report, failure, work.chunks(job), work.now)
 
         return self._end(work, lease, AttemptOutcome.FAILED, rule)
 
 
-def _check_stage(job: Job, failure: rules.Failure, field: str) -> None:
+def _check_stage(job: Job, failure: rules.Failure) -> None:
     stages = {stage.name for stage in job.spec.stages}
     if failure.error.stage and stages and failure.error.stage not in stages:
-        raise InvalidField((f"{field}.error.stage", f"value {failure.error.stage!r} must be a stage of the job's plan"))
+        raise InvalidField(("error.stage", f"value {failure.error.stage!r} must be a stage of the job's plan"))
 
 
 class ReleaseChunks(LeaseReports[ReleaseItem], frozen=True):
     """Release chunks."""
 
-    def do(self, work: WorkingSet, item: ReleaseItem) -> LeaseAnswer:
+    def _apply(self, work: WorkingSet, item: ReleaseItem) -> LeaseAnswer:
         lease, report, release = item
         return self._end(
             work,
@@ -212,11 +219,11 @@ class ReleaseChunks(LeaseReports[ReleaseItem], frozen=True):
 class ReleaseUnheard(LeaseReports[UnheardItem], frozen=True):
     """Release chunks that no caller received; a lease that was extended since it was granted was heard of."""
 
-    def do(self, work: WorkingSet, item: UnheardItem) -> LeaseAnswer:
+    def _apply(self, work: WorkingSet, item: UnheardItem) -> LeaseAnswer:
         lease, granted_until, release = item
         named = self._named(work, lease)
         if named is None or named[1].lease_expire_time != granted_until:
-            return LeaseAnswer(lease, LeaseStatus.LEASE_LOST)
+            return LOST
         return self._end(
             work,
             lease,

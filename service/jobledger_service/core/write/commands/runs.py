@@ -66,7 +66,7 @@ class StepLease(MsgStruct, frozen=True):
         job = work.last(self.lease.job_key)
         chunk = work.chunk(job.key, self.lease.index)
         artifact = Artifact(REPORT_URI, metadata=self.encode(metadata), create_time=work.now)
-        report = rules.WorkReport("", progress, job_artifacts={REPORT: artifact})
+        report = rules.WorkReport(progress, job_artifacts={REPORT: artifact})
         step = rules.heartbeat(job, chunk, report, self.lease_duration, work.now)
         work.apply(step)
         return work.last(job.key), step.chunks[0]
