@@ -36,7 +36,7 @@ from jobledger_service.transport.methods import Method
 from jobledger_service.transport.refusals import RoleMissing
 
 from tests.access.conftest import As, Keyed
-from tests.bulk.runs import ended, report
+from tests.bulk.runs import ended, reason_of, report
 from tests.support.errors import invalid, refused
 from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi
 from tests.support.limits import kind_scope
@@ -225,7 +225,7 @@ async def test_a_run_over_a_named_owners_jobs_is_the_admins_own(
     named = await api.jobs.DeleteJobs(DeleteJobsRequest(filter={"owner": owner}, job_ids=[*job_ids, mine]))
     assert named.matched_count == 3
     told = report(await ended(api, named.job.job_id))
-    assert (told["applied"], [(one["job_id"], one["reason"]) for one in told["refusals"]]) == (
+    assert (told["applied"], [(one["job_id"], reason_of(one)) for one in told["refusals"]]) == (
         3,
         [(mine, "JOB_NOT_FOUND")],
     )

@@ -24,7 +24,7 @@ from jobledger_client.cli._main import run
 
 from tests.access.conftest import As, Keyed
 from tests.access.test_limits import EXHAUSTED, refusals
-from tests.bulk.runs import ended, report
+from tests.bulk.runs import ended, reason_of, report
 from tests.conftest import StartServer
 from tests.contract.test_batch_create import create as create_batch
 from tests.contract.test_batch_create import reasons
@@ -145,7 +145,7 @@ async def test_a_bulk_retry_counts_the_jobs_that_the_quota_refuses_and_goes_on(t
     run = (await api.jobs.RetryJobs(RetryJobsRequest(filter={"kinds": [tenant.kind]}))).job
     result = report(await ended(api, run.job_id))
     assert (result["applied"], result["refused"]) == (2, 3)
-    assert {one["reason"] for one in result["refusals"]} == {EXCEEDED}
+    assert {reason_of(one) for one in result["refusals"]} == {EXCEEDED}
     states = Counter([(await api.get(one.job_id)).state for one in jobs])
     assert states == {QUEUED: 2, FAILED: 3}
     assert await tenant.used() == (2, 5), "the run itself does not count"
@@ -156,7 +156,7 @@ async def test_an_import_refuses_each_job_beyond_the_bound(tenant: Tenant):
     states = [FAILED, QUEUED, QUEUED, FAILED, FAILED]
     answer = await send(tenant.apis[0], [past(f"i{n}", tenant.kind, state) for n, state in enumerate(states)])
     assert (answer.imported, answer.refused) == (3, 2)
-    assert [(one.job_id, one.reason) for one in answer.refusals] == [("i2", REASON), ("i4", REASON)]
+    assert [(one.job_id, one.error.reason) for one in answer.refusals] == [("i2", REASON), ("i4", REASON)]
     assert await tenant.used() == (1, 3)
 
 
