@@ -17,7 +17,8 @@ MAX_SEEN_JOBS: Final = 100_000
 
 _REMOVED = (WatchMessageType.LEFT, WatchMessageType.DELETED)
 
-_Version: TypeAlias = tuple[str, str]  # the uid, as a job_id may be used again, and the etag, as a revision may too
+_Version: TypeAlias = tuple[str, int, int]
+"""The uid, as a job_id may be used again; the revision and its time, as a fail-over may lose a revision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class SeenJobs:
             self._present.discard(name)
             self._versions.pop(name, None)
             return True
-        version = (job.uid, job.etag or str(job.revision))
+        version = (job.uid, job.revision, job.update_time.ToNanoseconds())
         previous = self._versions.pop(name, None)
         self._versions[name] = version
         if self.in_snapshots:

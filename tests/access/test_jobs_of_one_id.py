@@ -2,10 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 
+import grpc
 import pytest
 from jobledger.v1.chunk_pb2 import HOLD_REASON_SCHEDULE
 
 from tests.access.conftest import As, Keyed
+from tests.contract.test_preconditions import CALLS
+from tests.support.errors import refused
 from tests.support.keys import CALLER, WORKER, KeyedApi
 from tests.support.states import RUNNING
 
@@ -30,3 +33,16 @@ async def test_a_time_that_one_removes_holds_the_others_job(owners: tuple[KeyedA
     assert (await alice.get(kind)).state == RUNNING
     held = await bob.get(kind)
     assert ([hold.reason for hold in held.holds], held.revision) == ([HOLD_REASON_SCHEDULE], 1)
+
+
+@pytest.mark.guarantee("3b.8")
+@pytest.mark.parametrize("method", CALLS)
+async def test_the_uid_of_anothers_job_is_as_good_as_none(owners: tuple[KeyedApi, KeyedApi], kind: str, method: str):
+    alice, _ = owners
+    mine, theirs = [await api.create(kind, job_id=kind) for api in owners]
+    for job_id in (kind, f"{kind}-none"):
+        with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
+            await CALLS[method](alice, job_id, theirs.uid)
+    for api, job in zip(owners, (mine, theirs), strict=True):
+        shown = await api.get(kind, uid=job.uid)
+        assert (shown.uid, shown.etag, shown.revision) == (job.uid, job.etag, 1)

@@ -92,7 +92,7 @@ def test_a_revision_that_a_lost_history_gives_again_is_new_and_what_is_as_before
     _, stream = service.send("WatchJobs", *BEGINNING)
     service.end(stream, "WatchJobs", OUT_OF_RANGE, "HISTORY_LOST")
     again = many(SNAPSHOT, "a", 5)
-    again.job.etag = "of another time"
+    again.job.update_time.seconds += 1
     service.send("WatchJobs", again, many(SNAPSHOT, "b", 2), many(BOOKMARK, cursor=b"y"), LAST)
     assert reader.lines() == [*TOLD, (SNAPSHOT, "a", 5), (LEFT, "c", 0), (CHANGED, "last", 1)]
     assert [type(relist.error) for _, relist in reader.relists] == [HistoryLostError]

@@ -75,10 +75,13 @@ class AsyncLeaseCalls:
         *,
         worker: str,
         task_id: str = "",
+        uid: str = "",
         lease_duration: values.DurationLike | None = None,
         timeout: timedelta | None = None,
     ) -> rpc.ClaimedChunk:
         """Lease one chunk by name; with the `task_id` that holds it, return the lease in force.
+
+        With a `uid`, another job with this job_id is not found.
 
         Raises JobNotFoundError, ChunkNotFoundError, ChunkNotClaimableError.
         """
@@ -87,6 +90,7 @@ class AsyncLeaseCalls:
             chunk_index=chunk_index,
             worker=worker,
             task_id=task_id,
+            uid=uid,
             lease_duration=values.duration(lease_duration),
         )
         idempotent = bool(task_id)

@@ -23,7 +23,7 @@ class InvalidFieldError(JobledgerError):
 
 
 class JobNotFoundError(NotFoundError):
-    """A job that does not exist, or belongs to another owner.
+    """A job that does not exist, belongs to another owner, or has another uid than the request names.
 
     Example: GetJob of a job that was deleted. `metadata`: job_id. JOB_NOT_FOUND (NOT_FOUND).
     """
@@ -52,7 +52,7 @@ class RequestIdReusedError(AlreadyExistsError):
 
 
 class EtagMismatchError(JobledgerError):
-    """An etag of an older revision: read again, decide again.
+    """An etag from before another caller's change or another state: read again, decide again.
 
     Example: UpdateJob after another caller's UpdateJob. `metadata`: job_id, etag. ETAG_MISMATCH (ABORTED).
     """

@@ -128,16 +128,18 @@ class JobCalls(JobLists, JobWatches):
         job_id: str,
         *,
         view: JobView = JobView.BASIC,
+        uid: str = "",
         owner: str = "",
         timeout: timedelta | None = None,
     ) -> Job:
         """Return the job; DETAIL adds its input, FULL also its first 1,000 chunks and last attempts; STATUS has less.
 
-        Of large chunks there may be fewer: `list_chunks` continues from the job's `next_chunks_page_token`.
+        Of large chunks there may be fewer: `list_chunks` continues from the job's `next_chunks_page_token`. With a
+        `uid`, another job with this job_id is not found.
 
         Raises InvalidFieldError, JobNotFoundError.
         """
-        request = rpc.GetJobRequest(job_id=job_id, view=values.number(view), owner=owner)
+        request = rpc.GetJobRequest(job_id=job_id, view=values.number(view), uid=uid, owner=owner)
         return (self._caller.call(self._stub.GetJob, request, timeout=timeout)).job
 
     def batch_get_jobs(
@@ -206,13 +208,15 @@ class JobCalls(JobLists, JobWatches):
         grace_period: values.DurationLike | None = None,
         force: bool = False,
         etag: str = "",
+        uid: str = "",
         owner: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.CancelJobResponse:
         """Stop a job; the response has the `outcome`.
 
         Its workers have `grace_period` (0 s to 24 h, 30 s when None) to release their chunks; `force` ends their leases
-        at once. With an `etag`, an attempt whose response was lost is not repeated.
+        at once. With an `etag`, an attempt whose response was lost is not repeated. With a `uid`, another job with this
+        job_id is not found.
 
         Raises InvalidFieldError, JobNotFoundError, EtagMismatchError.
         """
@@ -222,6 +226,7 @@ class JobCalls(JobLists, JobWatches):
             grace_period=values.duration(grace_period),
             force=force,
             etag=etag,
+            uid=uid,
             owner=owner,
         )
         return self._caller.call(self._stub.CancelJob, request, idempotent=not etag, timeout=timeout)
@@ -234,12 +239,14 @@ class JobCalls(JobLists, JobWatches):
         reason: str = "",
         request_id: str = "",
         etag: str = "",
+        uid: str = "",
         owner: str = "",
         timeout: timedelta | None = None,
     ) -> Job:
         """Run the failed and cancelled chunks again, or those in `chunk_indexes`; return the job in view BASIC.
 
-        While the job has not ended, `chunk_indexes` must name FAILED chunks: they are retried within its run.
+        While the job has not ended, `chunk_indexes` must name FAILED chunks: they are retried within its run. With a
+        `uid`, another job with this job_id is not found.
 
         Raises InvalidFieldError, JobNotFoundError, ChunkNotFoundError, RequestIdReusedError, EtagMismatchError,
         UniqueKeyTakenError, JobNotEndedError, JobEndedError (it is COMPLETED), NothingToRetryError.
@@ -250,6 +257,7 @@ class JobCalls(JobLists, JobWatches):
             request_id=request_id or str(uuid4()),
             reason=reason,
             etag=etag,
+            uid=uid,
             owner=owner,
         )
         return (self._caller.call(self._stub.RetryJob, request, timeout=timeout)).job
@@ -269,12 +277,14 @@ class JobCalls(JobLists, JobWatches):
         start_now: bool = False,
         reason: str = "",
         etag: str = "",
+        uid: str = "",
         owner: str = "",
         timeout: timedelta | None = None,
     ) -> Job:
         """Change what is not None, as JobChanges says; return the job in view BASIC.
 
-        With an `etag`, an attempt whose response was lost is not repeated.
+        With an `etag`, an attempt whose response was lost is not repeated. With a `uid`, another job with this job_id
+        is not found.
 
         Raises InvalidFieldError (also when all fields are None), JobNotFoundError, EtagMismatchError, JobEndedError,
         JobStartedError.
@@ -290,7 +300,9 @@ class JobCalls(JobLists, JobWatches):
             schedule_time=schedule_time,
             start_now=start_now,
         )
-        request = rpc.UpdateJobRequest(job_id=job_id, reason=reason, etag=etag, owner=owner, **changes.fields())
+        request = rpc.UpdateJobRequest(
+            job_id=job_id, reason=reason, etag=etag, uid=uid, owner=owner, **changes.fields()
+        )
         return (self._caller.call(self._stub.UpdateJob, request, idempotent=not etag, timeout=timeout)).job
 
     def delete_job(
@@ -300,6 +312,7 @@ class JobCalls(JobLists, JobWatches):
         force: bool = False,
         reason: str = "",
         etag: str = "",
+        uid: str = "",
         delete_artifacts: bool = False,
         owner: str = "",
         timeout: timedelta | None = None,
@@ -308,12 +321,19 @@ class JobCalls(JobLists, JobWatches):
 
         `delete_artifacts` also deletes the objects that its artifacts name, under the roots that the operator allows:
         the response names the job that does this, `artifact_job`, whose report counts those that are kept. The response
-        is empty when an attempt whose response was lost deleted the job.
+        is empty when an attempt whose response was lost deleted the job. With a `uid`, another job with this job_id is
+        not found, and a repeated attempt never deletes it.
 
         Raises InvalidFieldError, JobNotFoundError, EtagMismatchError, JobNotEndedError.
         """
         request = rpc.DeleteJobRequest(
-            job_id=job_id, force=force, reason=reason, etag=etag, delete_artifacts=delete_artifacts, owner=owner
+            job_id=job_id,
+            force=force,
+            reason=reason,
+            etag=etag,
+            uid=uid,
+            delete_artifacts=delete_artifacts,
+            owner=owner,
         )
         try:
             return self._caller.call(self._stub.DeleteJob, request, timeout=timeout)

@@ -50,6 +50,9 @@ def choice(choices: Mapping[str, Member], text: str, *flags: str, panel: str | N
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The job.", autocompletion=completion.job_ids)]
 OWNER = "Whose jobs, with an admin's key. [default: the key's own]"
 Owner = Annotated[str, typer.Option("--owner", metavar="OWNER", help=OWNER)]
+Uid = Annotated[
+    str, typer.Option("--uid", metavar="UID", help="Only if it is this very job, as `get` shows it, with this JOB_ID.")
+]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="The reason, for people and the history.")]
 Kinds = Annotated[
     list[str] | None,

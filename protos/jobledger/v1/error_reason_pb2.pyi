@@ -30,7 +30,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: `priority: value 11 must be from 0 to 10`.
     """
     ERROR_REASON_JOB_NOT_FOUND: _ErrorReason.ValueType  # 2
-    """ERROR_REASON_JOB_NOT_FOUND (NOT_FOUND) is a job that does not exist, or belongs to another owner.
+    """ERROR_REASON_JOB_NOT_FOUND (NOT_FOUND) is a job that does not exist, belongs to another owner, or has another uid
+    than the request names.
     Example: GetJob of a job that was deleted. Metadata: job_id.
     """
     ERROR_REASON_CHUNK_NOT_FOUND: _ErrorReason.ValueType  # 3
@@ -47,7 +48,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     job_id, webhook_id or key_id.
     """
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 6
-    """ERROR_REASON_ETAG_MISMATCH (ABORTED) is an etag of an older revision: read again, decide again.
+    """ERROR_REASON_ETAG_MISMATCH (ABORTED) is an etag from before another caller's change or another state: read again,
+    decide again.
     Example: UpdateJob after another caller's UpdateJob. Metadata: job_id, etag.
     """
     ERROR_REASON_JOB_NOT_ENDED: _ErrorReason.ValueType  # 7
@@ -234,7 +236,8 @@ must not have NUL characters. A malformed lease token is an invalid field too.
 Example: `priority: value 11 must be from 0 to 10`.
 """
 ERROR_REASON_JOB_NOT_FOUND: ErrorReason.ValueType  # 2
-"""ERROR_REASON_JOB_NOT_FOUND (NOT_FOUND) is a job that does not exist, or belongs to another owner.
+"""ERROR_REASON_JOB_NOT_FOUND (NOT_FOUND) is a job that does not exist, belongs to another owner, or has another uid
+than the request names.
 Example: GetJob of a job that was deleted. Metadata: job_id.
 """
 ERROR_REASON_CHUNK_NOT_FOUND: ErrorReason.ValueType  # 3
@@ -251,7 +254,8 @@ Example: CreateJob with the request_id of an earlier, different CreateJob. Metad
 job_id, webhook_id or key_id.
 """
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 6
-"""ERROR_REASON_ETAG_MISMATCH (ABORTED) is an etag of an older revision: read again, decide again.
+"""ERROR_REASON_ETAG_MISMATCH (ABORTED) is an etag from before another caller's change or another state: read again,
+decide again.
 Example: UpdateJob after another caller's UpdateJob. Metadata: job_id, etag.
 """
 ERROR_REASON_JOB_NOT_ENDED: ErrorReason.ValueType  # 7

@@ -446,8 +446,9 @@ class Job(_message.Message):
     revision: _builtins.int
     """revision is the job's own version, from 1, one more with each committed change. Extending a lease is not a change."""
     etag: _builtins.str
-    """etag names this revision of this job, for CancelJob, RetryJob, UpdateJob and DeleteJob. Opaque. Not valid in the
-    response to validate_only.
+    """etag guards CancelJob, RetryJob, UpdateJob and DeleteJob: it changes with each change by a caller (UpdateJob,
+    RetryJob, CancelJob) and with each change of state, and with nothing else, such as progress, chunks, artifacts,
+    leases and holds. No other job ever has it. Opaque. Not valid in the response to validate_only.
     """
     cancel_reason: _builtins.str
     """cancel_reason is the reason given to CancelJob. Empty before a cancellation, after a retry, and when

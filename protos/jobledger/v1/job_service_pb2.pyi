@@ -510,6 +510,7 @@ class GetJobRequest(_message.Message):
     JOB_ID_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     view: _job_pb2.JobView.ValueType
@@ -518,16 +519,21 @@ class GetJobRequest(_message.Message):
     """owner is whose job it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
     call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
+    uid: _builtins.str
+    """uid is Job.uid of the job that is meant: when the job_id has another job, or none, the call is refused with
+    JOB_NOT_FOUND. Empty: no condition.
+    """
     def __init__(
         self,
         *,
         job_id: _builtins.str = ...,
         view: _job_pb2.JobView.ValueType = ...,
         owner: _builtins.str = ...,
+        uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "owner", b"owner", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "owner", b"owner", "uid", b"uid", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1423,6 +1429,7 @@ class CancelJobRequest(_message.Message):
     FORCE_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     reason: _builtins.str
@@ -1430,10 +1437,16 @@ class CancelJobRequest(_message.Message):
     force: _builtins.bool
     """force stops the running chunks at once: their leases are lost."""
     etag: _builtins.str
-    """etag is the revision that the caller's decision is based on. Empty: any revision."""
+    """etag is Job.etag as the caller read it: once it is another one, the call is refused with ETAG_MISMATCH. Empty: no
+    condition.
+    """
     owner: _builtins.str
     """owner is whose job it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
     call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
+    """
+    uid: _builtins.str
+    """uid is Job.uid of the job that is meant: when the job_id has another job, or none, the call is refused with
+    JOB_NOT_FOUND. Empty: no condition.
     """
     @_builtins.property
     def grace_period(self) -> _duration_pb2.Duration:
@@ -1450,10 +1463,11 @@ class CancelJobRequest(_message.Message):
         force: _builtins.bool = ...,
         etag: _builtins.str = ...,
         owner: _builtins.str = ...,
+        uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["grace_period", b"grace_period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "force", b"force", "grace_period", b"grace_period", "job_id", b"job_id", "owner", b"owner", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "force", b"force", "grace_period", b"grace_period", "job_id", b"job_id", "owner", b"owner", "reason", b"reason", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1499,6 +1513,7 @@ class RetryJobRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     request_id: _builtins.str
@@ -1508,10 +1523,16 @@ class RetryJobRequest(_message.Message):
     reason: _builtins.str
     """reason is why, for people, at most 1,024 characters. Empty: none."""
     etag: _builtins.str
-    """etag is the revision that the caller's decision is based on. Empty: any revision."""
+    """etag is Job.etag as the caller read it: once it is another one, the call is refused with ETAG_MISMATCH. Empty: no
+    condition.
+    """
     owner: _builtins.str
     """owner is whose job it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
     call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
+    """
+    uid: _builtins.str
+    """uid is Job.uid of the job that is meant: when the job_id has another job, or none, the call is refused with
+    JOB_NOT_FOUND. Empty: no condition.
     """
     @_builtins.property
     def chunk_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -1530,10 +1551,11 @@ class RetryJobRequest(_message.Message):
         reason: _builtins.str = ...,
         etag: _builtins.str = ...,
         owner: _builtins.str = ...,
+        uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_indexes", b"chunk_indexes", "etag", b"etag", "job_id", b"job_id", "owner", b"owner", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_indexes", b"chunk_indexes", "etag", b"etag", "job_id", b"job_id", "owner", b"owner", "reason", b"reason", "request_id", b"request_id", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1599,6 +1621,7 @@ class UpdateJobRequest(_message.Message):
     SCHEDULE_TIME_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     priority: _builtins.int
@@ -1606,13 +1629,19 @@ class UpdateJobRequest(_message.Message):
     display_name: _builtins.str
     """display_name is the new name, at most 1,024 characters. Empty removes it."""
     etag: _builtins.str
-    """etag is the revision that the caller's decision is based on. Empty: any revision."""
+    """etag is Job.etag as the caller read it: once it is another one, the call is refused with ETAG_MISMATCH. Empty: no
+    condition.
+    """
     owner: _builtins.str
     """owner is whose job it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
     call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
     reason: _builtins.str
     """reason is why, for people and the audit trail, at most 1,024 characters. Empty: none."""
+    uid: _builtins.str
+    """uid is Job.uid of the job that is meant: when the job_id has another job, or none, the call is refused with
+    JOB_NOT_FOUND. Empty: no condition.
+    """
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """update_mask names the fields to change: priority, display_name, labels, expire_time, schedule_time, and single
@@ -1654,10 +1683,11 @@ class UpdateJobRequest(_message.Message):
         schedule_time: _timestamp_pb2.Timestamp | None = ...,
         owner: _builtins.str = ...,
         reason: _builtins.str = ...,
+        uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "expire_time", b"expire_time", "priority", b"priority", "schedule_time", b"schedule_time", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "display_name", b"display_name", "etag", b"etag", "expire_time", b"expire_time", "job_id", b"job_id", "labels", b"labels", "owner", b"owner", "priority", b"priority", "reason", b"reason", "schedule_time", b"schedule_time", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "display_name", b"display_name", "etag", b"etag", "expire_time", b"expire_time", "job_id", b"job_id", "labels", b"labels", "owner", b"owner", "priority", b"priority", "reason", b"reason", "schedule_time", b"schedule_time", "uid", b"uid", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
@@ -1701,12 +1731,15 @@ class DeleteJobRequest(_message.Message):
     DELETE_ARTIFACTS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     force: _builtins.bool
     """force also deletes a job that has not ended; its leases are lost."""
     etag: _builtins.str
-    """etag is the revision that the caller's decision is based on. Empty: any revision."""
+    """etag is Job.etag as the caller read it: once it is another one, the call is refused with ETAG_MISMATCH. Empty: no
+    condition.
+    """
     delete_artifacts: _builtins.bool
     """delete_artifacts also deletes what the artifacts point at, in the background and with retries, once the job is
     deleted. It deletes only under the roots that the operator allowed.
@@ -1717,6 +1750,10 @@ class DeleteJobRequest(_message.Message):
     """owner is whose job it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
     call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
+    uid: _builtins.str
+    """uid is Job.uid of the job that is meant: when the job_id has another job, or none, the call is refused with
+    JOB_NOT_FOUND. Empty: no condition.
+    """
     def __init__(
         self,
         *,
@@ -1726,10 +1763,11 @@ class DeleteJobRequest(_message.Message):
         delete_artifacts: _builtins.bool = ...,
         reason: _builtins.str = ...,
         owner: _builtins.str = ...,
+        uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete_artifacts", b"delete_artifacts", "etag", b"etag", "force", b"force", "job_id", b"job_id", "owner", b"owner", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete_artifacts", b"delete_artifacts", "etag", b"etag", "force", b"force", "job_id", b"job_id", "owner", b"owner", "reason", b"reason", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

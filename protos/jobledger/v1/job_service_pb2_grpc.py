@@ -341,8 +341,8 @@ class JobServiceServicer:
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED); DATA_LOSS
-        (JOB_UNREADABLE). Retry: safe; a retry of a write that took effect is NOT_FOUND, and the job that deletes its
-        artifacts has the label "jobledger.deleted-job" with its job_id.
+        (JOB_UNREADABLE). Retry: safe with a uid, or where no job_id is used again; a retry of a write that took effect is
+        NOT_FOUND, and the job that deletes its artifacts has the label "jobledger.deleted-job" with its job_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -168,8 +168,8 @@ class JobServiceStub:
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED); DATA_LOSS
-    (JOB_UNREADABLE). Retry: safe; a retry of a write that took effect is NOT_FOUND, and the job that deletes its
-    artifacts has the label "jobledger.deleted-job" with its job_id.
+    (JOB_UNREADABLE). Retry: safe with a uid, or where no job_id is used again; a retry of a write that took effect is
+    NOT_FOUND, and the job that deletes its artifacts has the label "jobledger.deleted-job" with its job_id.
     """
     GetJobStats: _grpc.UnaryUnaryMultiCallable[_stats_pb2.GetJobStatsRequest, _stats_pb2.GetJobStatsResponse]
     """GetJobStats counts and measures jobs, now and over a span of time. It reads hourly sums, so its cost does not
@@ -354,8 +354,8 @@ class JobServiceAsyncStub(JobServiceStub):
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED); DATA_LOSS
-    (JOB_UNREADABLE). Retry: safe; a retry of a write that took effect is NOT_FOUND, and the job that deletes its
-    artifacts has the label "jobledger.deleted-job" with its job_id.
+    (JOB_UNREADABLE). Retry: safe with a uid, or where no job_id is used again; a retry of a write that took effect is
+    NOT_FOUND, and the job that deletes its artifacts has the label "jobledger.deleted-job" with its job_id.
     """
     GetJobStats: _aio.UnaryUnaryMultiCallable[_stats_pb2.GetJobStatsRequest, _stats_pb2.GetJobStatsResponse]  # type: ignore[assignment]
     """GetJobStats counts and measures jobs, now and over a span of time. It reads hourly sums, so its cost does not
@@ -627,8 +627,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED); DATA_LOSS
-        (JOB_UNREADABLE). Retry: safe; a retry of a write that took effect is NOT_FOUND, and the job that deletes its
-        artifacts has the label "jobledger.deleted-job" with its job_id.
+        (JOB_UNREADABLE). Retry: safe with a uid, or where no job_id is used again; a retry of a write that took effect is
+        NOT_FOUND, and the job that deletes its artifacts has the label "jobledger.deleted-job" with its job_id.
         """
 
     @_abc_1.abstractmethod

@@ -303,6 +303,7 @@ class ClaimChunkRequest(_message.Message):
     WORKER_FIELD_NUMBER: _builtins.int
     TASK_ID_FIELD_NUMBER: _builtins.int
     LEASE_DURATION_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     chunk_index: _builtins.int
@@ -311,6 +312,10 @@ class ClaimChunkRequest(_message.Message):
     """worker names the worker, 1 to 256 characters. Required."""
     task_id: _builtins.str
     """task_id is the id that the external engine gave the attempt, at most 256 characters. Empty: none."""
+    uid: _builtins.str
+    """uid is Job.uid of the job that is meant: when the job_id has another job, or none, the call is refused with
+    JOB_NOT_FOUND. Empty: no condition.
+    """
     @_builtins.property
     def lease_duration(self) -> _duration_pb2.Duration:
         """lease_duration is how long the lease lasts unless extended, 1 s to 24 h. Absent: 60 s."""
@@ -323,10 +328,11 @@ class ClaimChunkRequest(_message.Message):
         worker: _builtins.str = ...,
         task_id: _builtins.str = ...,
         lease_duration: _duration_pb2.Duration | None = ...,
+        uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease_duration", b"lease_duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_index", b"chunk_index", "job_id", b"job_id", "lease_duration", b"lease_duration", "task_id", b"task_id", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_index", b"chunk_index", "job_id", b"job_id", "lease_duration", b"lease_duration", "task_id", b"task_id", "uid", b"uid", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

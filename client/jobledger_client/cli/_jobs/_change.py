@@ -10,7 +10,7 @@ from jobledger.v1.job_pb2 import Job
 from jobledger_client._generated._enums import CancelOutcome, JobState
 from jobledger_client._job_changes import JobChanges
 from jobledger_client.cli import _json, _parse
-from jobledger_client.cli._choices import Reason
+from jobledger_client.cli._choices import Reason, Uid
 from jobledger_client.cli._filter import add_filter_options
 from jobledger_client.cli._jobs._bulk import Detach, DryRun, JobIds, JobSelection, Yes, run
 from jobledger_client.cli._live._watch import wait as wait_for
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from jobledger_client._requests import JobFilterFields
 
 Etag = Annotated[
-    str, typer.Option(metavar="ETAG", help="Only if the job is still at this revision, as `get` shows it.")
+    str,
+    typer.Option(metavar="ETAG", help="Only if no caller has changed it, nor its state, since `get` showed this etag."),
 ]
 
 _OUTCOMES: dict[int, str] = {
@@ -66,6 +67,12 @@ def register(app: typer.Typer) -> None:
     )(add_filter_options(delete, since="ended_since"))
 
 
+def _check_single(job_id: str | None, etag: str, uid: str) -> None:
+    for option, value in (("--etag", etag), ("--uid", uid)):
+        if job_id is None and value:
+            raise typer.BadParameter(f"{option} requires a single JOB_ID")
+
+
 def cancel(
     session: Session,
     job_ids: JobIds = None,
@@ -76,6 +83,7 @@ def cancel(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Do not wait for its workers.")] = False,
     etag: Etag = "",
+    uid: Uid = "",
     wait: Annotated[
         bool, typer.Option("--wait", help="Follow the job until it has ended; exit as `watch` does.")
     ] = False,
@@ -91,14 +99,13 @@ def cancel(
     selection = JobSelection(job_ids or (), filter_fields, dry_run, yes, detach)
     grace = _parse.duration("--grace-period", grace_period)
     job_id = selection.one
-    if job_id is None and etag:
-        raise typer.BadParameter("--etag requires a single JOB_ID")
+    _check_single(job_id, etag, uid)
     with session.client() as client:
         if job_id is None:
             call = partial(client.bulk.cancel_jobs, reason=reason, grace_period=grace, force=force)
             return run(session, client, "cancel", call, selection)
         response = client.cancel_job(
-            job_id, reason=reason, grace_period=grace, force=force, etag=etag, owner=selection.owner
+            job_id, reason=reason, grace_period=grace, force=force, etag=etag, uid=uid, owner=selection.owner
         )
         if wait:
             return wait_for(session, client, job_id, selection.owner)
@@ -118,6 +125,7 @@ def retry(
     ] = None,
     reason: Reason = "",
     etag: Etag = "",
+    uid: Uid = "",
     wait: Annotated[
         bool, typer.Option("--wait", help="Follow the job until it has ended; exit as `watch` does.")
     ] = False,
@@ -138,12 +146,13 @@ def retry(
     job_id = selection.one
     if job_id is None and chunk:
         raise typer.BadParameter("--chunk requires a single JOB_ID")
-    if job_id is None and etag:
-        raise typer.BadParameter("--etag requires a single JOB_ID")
+    _check_single(job_id, etag, uid)
     with session.client() as client:
         if job_id is None:
             return run(session, client, "retry", partial(client.bulk.retry_jobs, reason=reason), selection)
-        job = client.retry_job(job_id, chunk_indexes=chunk or (), reason=reason, etag=etag, owner=selection.owner)
+        job = client.retry_job(
+            job_id, chunk_indexes=chunk or (), reason=reason, etag=etag, uid=uid, owner=selection.owner
+        )
         return wait_for(session, client, job_id, selection.owner) if wait else _print_job(session, job, "runs again")
 
 
@@ -177,6 +186,7 @@ def update(
     now: Annotated[bool, typer.Option("--now", help="Let workers claim a scheduled job at once.")] = False,
     reason: Reason = "",
     etag: Etag = "",
+    uid: Uid = "",
     dry_run: DryRun = False,
     yes: Yes = False,
     detach: Detach = False,
@@ -205,14 +215,13 @@ def update(
             "--keep-forever, --at or --now"
         )
     job_id = selection.one
-    if job_id is None and etag:
-        raise typer.BadParameter("--etag requires a single JOB_ID")
+    _check_single(job_id, etag, uid)
     with session.client() as client:
         if job_id is None:
             call = partial(client.bulk.update_jobs, changes, reason=reason)
             return run(session, client, "update", call, selection)
         fields = dataclasses.asdict(changes)
-        job = client.update_job(job_id, **fields, reason=reason, etag=etag, owner=selection.owner)
+        job = client.update_job(job_id, **fields, reason=reason, etag=etag, uid=uid, owner=selection.owner)
     return _print_job(session, job, "updated")
 
 
@@ -229,6 +238,7 @@ def delete(
         ),
     ] = False,
     etag: Etag = "",
+    uid: Uid = "",
     dry_run: DryRun = False,
     yes: Yes = False,
     detach: Detach = False,
@@ -240,14 +250,13 @@ def delete(
     """
     selection = JobSelection(job_ids or (), filter_fields, dry_run, yes, detach)
     job_id = selection.one
-    if job_id is None and etag:
-        raise typer.BadParameter("--etag requires a single JOB_ID")
+    _check_single(job_id, etag, uid)
     with session.client() as client:
         if job_id is None:
             call = partial(client.bulk.delete_jobs, reason=reason, force=force, delete_artifacts=artifacts)
             return run(session, client, "delete", call, selection)
         response = client.delete_job(
-            job_id, force=force, reason=reason, etag=etag, delete_artifacts=artifacts, owner=selection.owner
+            job_id, force=force, reason=reason, etag=etag, uid=uid, delete_artifacts=artifacts, owner=selection.owner
         )
     if session.as_json:
         _json.print_message(response)

@@ -9,7 +9,7 @@ from rich.text import Text
 from jobledger_client._generated._enums import ChangeType, ChunkState, JobOrder, JobView
 from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _json, _parse, _tables
-from jobledger_client.cli._choices import JobId, Owner, choice, names
+from jobledger_client.cli._choices import JobId, Owner, Uid, choice, names
 from jobledger_client.cli._exit_codes import NOT_FOUND
 from jobledger_client.cli._filter import add_filter_options
 from jobledger_client.cli._pages import AllPages, PageToken, print_next_page, read_pages
@@ -56,6 +56,7 @@ def get(
     session: Session,
     job_id: JobId,
     *,
+    uid: Uid = "",
     owner: Owner = "",
     basic: Annotated[bool, typer.Option("--basic", help="Leave out input and chunks.")] = False,
     detail: Annotated[bool, typer.Option("--detail", help="Leave out chunks and attempts alone.")] = False,
@@ -63,7 +64,7 @@ def get(
     """Show one job with its chunks and last attempts."""
     view = JobView.BASIC if basic else JobView.DETAIL if detail else JobView.FULL
     with session.client() as client:
-        job = client.get_job(job_id, view=view, owner=owner)
+        job = client.get_job(job_id, view=view, uid=uid, owner=owner)
     if session.as_json:
         _json.print_message(job)
     elif job.chunks:

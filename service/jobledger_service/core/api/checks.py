@@ -188,6 +188,11 @@ class Checks:
         """Check the form of a job_id."""
         self.form(field, value, JOB_ID, "1 to 128 characters of A-Z a-z 0-9 . _ : -, a letter or digit first")
 
+    def uid(self, field: str, value: str) -> None:
+        """Check that a uid is empty or has its form."""
+        if value:
+            self.form(field, value, UID, "a job's uid: a UUID in lower case, as Job.uid shows it")
+
     def kind(self, field: str, value: str) -> None:
         """Check the form of a kind."""
         self.form(field, value, KIND, "lower-case words of a-z 0-9 _ - joined by dots, at most 128 characters")

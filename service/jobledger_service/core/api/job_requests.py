@@ -21,7 +21,7 @@ from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.write import commands
 from jobledger_service.transport.identity import Caller
 
-from .checks import JOB_ID, LABEL, LABEL_FORM, UID, Checks, shown
+from .checks import JOB_ID, LABEL, LABEL_FORM, Checks, shown
 from .chunk_requests import chunk_count, chunk_sizes, read_finalizer_work, read_inputs
 from .list_requests import labels
 from .owners import owner_of
@@ -209,13 +209,19 @@ def _stages(checks: Checks, sent: Sequence[job_pb2.Stage]) -> tuple[Stage, ...]:
     return tuple(stages.values())
 
 
+def job_of(checks: Checks, request: Any) -> None:  # noqa: ANN401  many messages have both
+    """Check the job_id and the uid of a request."""
+    checks.job_id("job_id", request.job_id)
+    checks.uid("uid", request.uid)
+
+
 def cancel_job(request: api.CancelJobRequest, caller: Caller) -> commands.CancelJob:
     """Return the command of CancelJob."""
     with Checks() as checks:
         owner = owner_of(checks, request, caller)
-        checks.job_id("job_id", request.job_id)
+        job_of(checks, request)
         how = cancellation(checks, request)
-    return commands.CancelJob(owner, request.job_id, how, caller.name, request.etag)
+    return commands.CancelJob(owner, request.job_id, how, caller.name, request.etag, request.uid)
 
 
 def cancellation(checks: Checks, request: Any) -> Cancellation:  # noqa: ANN401  of one job or of many
@@ -229,7 +235,7 @@ def retry_job(request: api.RetryJobRequest, caller: Caller) -> commands.RetryJob
     """Return the command of RetryJob."""
     with Checks() as checks:
         owner = owner_of(checks, request, caller)
-        checks.job_id("job_id", request.job_id)
+        job_of(checks, request)
         request_id(checks, request.request_id)
         checks.reason(request.reason)
         checks.count("chunk_indexes", len(request.chunk_indexes), limits.MAX_CHUNKS)
@@ -239,7 +245,9 @@ def retry_job(request: api.RetryJobRequest, caller: Caller) -> commands.RetryJob
     mark = fingerprint(request, excluded=["request_id"])
     indexes = list(request.chunk_indexes)
     keys = commands.request_key(caller.owner, request.request_id)
-    return commands.RetryJob(owner, request.job_id, indexes, caller.name, request.reason, keys, mark, request.etag)
+    return commands.RetryJob(
+        owner, request.job_id, indexes, caller.name, request.reason, keys, mark, request.etag, request.uid
+    )
 
 
 UPDATABLE: Final = ("priority", "display_name", "labels", "expire_time", "schedule_time")
@@ -251,9 +259,9 @@ def update_job(request: api.UpdateJobRequest, caller: Caller) -> commands.Update
     """Return the command of UpdateJob."""
     with Checks() as checks:
         owner = owner_of(checks, request, caller)
-        checks.job_id("job_id", request.job_id)
+        job_of(checks, request)
         new = job_update(checks, request)
-    return commands.UpdateJob(owner, request.job_id, new, caller.name, request.etag, request.reason)
+    return commands.UpdateJob(owner, request.job_id, new, caller.name, request.etag, request.reason, request.uid)
 
 
 def job_update(checks: Checks, request: Any) -> JobUpdate:  # noqa: ANN401  of one job or of many
@@ -291,7 +299,7 @@ def delete_job(request: api.DeleteJobRequest, caller: Caller) -> commands.Delete
     """Return the command of DeleteJob."""
     with Checks() as checks:
         owner = owner_of(checks, request, caller)
-        checks.job_id("job_id", request.job_id)
+        job_of(checks, request)
         checks.reason(request.reason)
     return commands.DeleteJob(
         owner,
@@ -301,6 +309,7 @@ def delete_job(request: api.DeleteJobRequest, caller: Caller) -> commands.Delete
         etag=request.etag,
         reason=request.reason,
         delete_artifacts=request.delete_artifacts,
+        uid=request.uid,
     )
 
 
@@ -312,13 +321,11 @@ def job_id(request: Any) -> str:  # noqa: ANN401  many messages have one
     return str(request.job_id)
 
 
-def job_uid(request: api.ListJobEventsRequest) -> bytes | None:
-    """Return the uid of a request, None when it names none."""
-    if not request.uid:
-        return None
+def job_uid(request: Any) -> str:  # noqa: ANN401  many messages have one
+    """Return the uid of a request, empty when it names none."""
     with Checks() as checks:
-        checks.form("uid", request.uid, UID, "a job's uid: a UUID in lower case, as Job.uid shows it")
-    return uid_of(request.uid)
+        checks.uid("uid", request.uid)
+    return str(request.uid)
 
 
 def batch_ids(request: api.BatchGetJobsRequest) -> list[str]:

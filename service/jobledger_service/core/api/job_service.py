@@ -5,13 +5,14 @@ from functools import partial
 from typing import Final
 
 from google.protobuf.message import Message
+from jobledger.v1 import job_pb2
 from jobledger.v1 import job_service_pb2 as api
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.database.rows.reads import EventRow, JobRead, JobsRead, View
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.chunk import Chunk
-from jobledger_service.core.model.job import job_id_of, job_key
+from jobledger_service.core.model.job import job_id_of, job_key, uid_of
 from jobledger_service.core.model.lifecycle import CancelOutcome
 from jobledger_service.core.model.refusals.errors import InvalidField, JobNotFound, JobUnreadable, Refusal
 from jobledger_service.core.read.queries import AttemptPage, ChunkPage, EventPage, JobPage, Queries
@@ -82,12 +83,12 @@ class JobService(MsgStruct, frozen=True):
     async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:
         owner, view = read_owner(request, caller), lists.view(request.view)
         key = job_key(owner, request.job_id)
-        if self.encoded is not None and (kept := self.encoded.job(key, view)) is not None:
+        if not request.uid and self.encoded is not None and (kept := self.encoded.job(key, view)) is not None:
             return kept
-        job_id = read.job_id(request)
+        job_id, uid = read.job_id(request), read.job_uid(request)
         reading = self._reading(owner, view, checked=False)
-        show = partial(self._encoded_job, job_id, reading, status_field if view is View.STATUS else job_field)
-        return await self.queries.show_job(key, show, view, call_key="GetJob")
+        show = partial(self._encoded_job, job_id, uid, reading, status_field if view is View.STATUS else job_field)
+        return await self.queries.show_job(key, show, view, call_key=("GetJob", uid))
 
     def _reading(self, owner: str, view: View, *, with_outputs: bool = True, checked: bool = True) -> Reading:
         # of chunks nobody knows, without reading them, whether they have outputs
@@ -98,18 +99,21 @@ class JobService(MsgStruct, frozen=True):
     def _encoded_job(
         self,
         job_id: str,
+        uid: str,
         reading: Reading,
         encode: Callable[[JobRead], bytes],
         read: JobRead | None,
         position: int,
     ) -> bytes:
         if read is None:
-            raise JobNotFound(job_id)
+            raise JobNotFound(job_id, uid)
         try:
             part = encode(read)
         except Exception as error:
             self.unreadable.add("GetJob", read.key, error)
             raise JobUnreadable(read.job_id) from error
+        if uid and uid != job_pb2.Job.FromString(read.message).uid:
+            raise JobNotFound(job_id, uid)
         reading.add([(read, part)], position)
         return part
 
@@ -218,7 +222,7 @@ class JobService(MsgStruct, frozen=True):
     async def ListJobEvents(self, request: api.ListJobEventsRequest, caller: Caller) -> bytes:
         owner = read_owner(request, caller)
         limit = lists.checked_page_size(request.page_size, default=100, max_size=500)
-        job_id, uid = read.job_id(request), read.job_uid(request)
+        job_id, uid = read.job_id(request), uid_of(read.job_uid(request)) or None
         show, newest_first = partial(self._encoded_events, "ListJobEvents"), request.newest_first
         return await self.queries.list_job_events(
             owner, job_id, uid, limit, request.page_token, show, newest_first=newest_first

@@ -134,13 +134,14 @@ def claim_chunk(request: api.ClaimChunkRequest, caller: Caller) -> commands.Clai
     """Return the command of ClaimChunk."""
     with Checks() as checks:
         checks.job_id("job_id", request.job_id)
+        checks.uid("uid", request.uid)
         checks.at_least("chunk_index", request.chunk_index, 0)
         checks.at_most("task_id", request.task_id, limits.MAX_TASK_ID)
         by = _claim(checks, request, request.task_id)
     served = served_by(caller)
     if served is not None and caller.owner not in served:
         raise JobNotFound(request.job_id)
-    return commands.ClaimChunk(caller.owner, request.job_id, request.chunk_index, by)
+    return commands.ClaimChunk(caller.owner, request.job_id, request.chunk_index, by, request.uid)
 
 
 def _claim(checks: Checks, request: Any, task_id: str = "", path: str = "") -> Claim:  # noqa: ANN401  both claims

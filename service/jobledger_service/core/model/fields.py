@@ -122,6 +122,8 @@ JOB_FIELDS: Final = (
     Field("claimable", Kept.STEADY),
     Field("schedule_time", Kept.STEADY, export="schedule_time"),
     Field("kept_attempts", Kept.CURRENT),
+    Field("etag_revision", Kept.CURRENT),
+    Field("etag_time", Kept.CURRENT),
 )
 """In the order of the columns of an export."""
 

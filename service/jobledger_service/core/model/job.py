@@ -177,6 +177,10 @@ class Job(MsgStruct, frozen=True):
     """The schedule_time until it comes; None once its hold is lifted."""
     kept_attempts: int = 0
     """How many earlier attempts at its chunks are kept."""
+    etag_revision: int = 0
+    """The last revision by a caller's change or with another state; 0 for a job of 0.1.0 until it changes."""
+    etag_time: Micros = Micros(0)
+    """The update_time of that revision."""
 
     @property
     def key(self) -> str:
@@ -219,12 +223,15 @@ class Job(MsgStruct, frozen=True):
 
     @property
     def etag(self) -> str:
-        """The tag of this revision of this job; its time tells it from one that the database lost.
+        """The tag of the last revision by a caller's change or with another state; progress leaves it as it is.
 
-        A job created again under the same id has other etags.
+        The revision's time tells it from one that the database lost. A job created again under the same id has other
+        etags.
         """
         random = self.spec.uid_bytes[8:].hex()  # that of a UUIDv7: the tag is stored with each change
-        return f"{random}-{self.revision:x}-{self.update_time:x}"
+        if not self.etag_revision:
+            return f"{random}-{self.revision:x}-{self.update_time:x}"
+        return f"{random}-{self.etag_revision:x}-{self.etag_time:x}"
 
     @property
     def in_queue(self) -> tuple[int, int]:

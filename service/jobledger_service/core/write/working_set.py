@@ -73,13 +73,17 @@ class WorkingSet:
 
     # What commands read
 
-    def job(self, owner: str, job_id: str) -> Job:
-        """Return the owner's job as the earlier commands left it; raises JobNotFound, JobUnreadable."""
+    def job(self, owner: str, job_id: str, uid: str = "") -> Job:
+        """Return the owner's job as the earlier commands left it, if it has the `uid` or that is empty.
+
+        Raises JobNotFound, JobUnreadable.
+        """
         key = job_key(owner, job_id)
         job = self.find(key)
         if job is None:
             self.check_readable(key)
-            raise JobNotFound(job_id)
+        if job is None or (uid and uid != job.spec.uid):
+            raise JobNotFound(job_id, uid)
         return job
 
     def check_readable(self, key: str) -> None:
@@ -258,6 +262,10 @@ class WorkingSet:
         """
         if not delta.changes:
             job = replace(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
+            if not job.etag_revision or change.changes_etag:
+                job = replace(job, etag_revision=job.revision, etag_time=job.update_time)
+        elif change.changes_etag and job.etag_revision != job.revision:
+            job = replace(job, etag_revision=job.revision, etag_time=job.update_time)
         elif change.type is ChangeType.PROGRESSED and delta.changes[-1] == change:
             return job
         self.undo.append(delta.changes, change)

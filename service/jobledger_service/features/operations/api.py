@@ -147,16 +147,13 @@ class OperationsService(MsgStruct, frozen=True):
         return b"".join((*operations, rest.SerializeToString()))
 
     async def CancelOperation(self, request: lro.CancelOperationRequest, caller: Caller) -> Empty:
-        how = Cancellation(DEFAULT_GRACE, "", force=False)
-        await self.kernel.committer.submit(
-            CancelJob(caller.owner, await self._found(request.name, caller), how, caller.name)
-        )
+        how, named = Cancellation(DEFAULT_GRACE, "", force=False), named_job(request.name)
+        await self.kernel.committer.submit(CancelJob(caller.owner, named.job_id, how, caller.name, uid=named.uid))
         return Empty()
 
     async def DeleteOperation(self, request: lro.DeleteOperationRequest, caller: Caller) -> Empty:
-        await self.kernel.committer.submit(
-            DeleteJob(caller.owner, await self._found(request.name, caller), caller.name)
-        )
+        named = named_job(request.name)
+        await self.kernel.committer.submit(DeleteJob(caller.owner, named.job_id, caller.name, uid=named.uid))
         return Empty()
 
     async def WaitOperation(self, request: lro.WaitOperationRequest, caller: Caller) -> bytes:
@@ -172,13 +169,6 @@ class OperationsService(MsgStruct, frozen=True):
 
     async def _read(self, named: Named, caller: Caller) -> bytes:
         return await self.kernel.queries.job(caller.owner, named.job_id, partial(self._encoded, named), View.BASIC)
-
-    async def _found(self, name: str, caller: Caller) -> str:
-        """Return the job_id of an operation, whose job is there if the name has its uid."""
-        named = named_job(name)
-        if named.uid:
-            await self._read(named, caller)
-        return named.job_id
 
     def _encoded(self, named: Named, read: JobRead) -> bytes:
         try:

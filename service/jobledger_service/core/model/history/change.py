@@ -36,6 +36,8 @@ class ChangeType(StrEnum):
     RUN_TIMED_OUT = "RUN_TIMED_OUT"
 
 
+BY_CALLERS: Final = frozenset({ChangeType.CANCEL_REQUESTED, ChangeType.RETRIED, ChangeType.UPDATED})
+"""Changes that callers make to a job that exists."""
 CHANGE_BITS: Final = {change: 1 << place for place, change in enumerate(ChangeType)}
 """What the store keeps of the types of an event's changes: the bits stay, new types come last."""
 
@@ -56,6 +58,11 @@ class Change(MsgStruct, frozen=True):
     """How many chunks a retry lets wait again."""
     chunk_runs: Sequence[tuple[int, int]] = ()
     """The first and last indexes of the runs of those that were named, up to a number."""
+
+    @property
+    def changes_etag(self) -> bool:
+        """Whether a caller may have decided otherwise had it been known: a caller's change, or another state."""
+        return self.type in BY_CALLERS or self.from_state is not self.to_state
 
 
 class Step(MsgStruct, frozen=True):

@@ -8,7 +8,7 @@ Refusal
 ├── JobAlreadyExists      the job_id is in use with other content
 ├── RequestIdReused       the request_id came before with other content
 ├── UniqueKeyTaken        another unfinished job has the unique key
-├── EtagMismatch          decided on an older revision
+├── EtagMismatch          decided before another change
 ├── JobNotEnded           the job must end first
 ├── JobEnded              the job has ended and cannot change in this way
 ├── JobStarted            a chunk of the job was claimed, or the job has ended or was retried
@@ -53,10 +53,10 @@ class InvalidField(Refusal):
 
 
 class JobNotFound(Refusal):
-    """The job does not exist, or belongs to another owner."""
+    """The job does not exist, belongs to another owner, or has another uid than the one that is meant."""
 
-    def __init__(self, job_id: str) -> None:
-        super().__init__(f"there is no job {job_id!r}", job_id=job_id)
+    def __init__(self, job_id: str, uid: str = "") -> None:
+        super().__init__(f"there is no job {job_id!r}" + f" with uid {uid}" * bool(uid), job_id=job_id)
 
 
 class JobUnreadable(Refusal):
@@ -105,7 +105,7 @@ class UniqueKeyTaken(Refusal):
 
 
 class EtagMismatch(Refusal):
-    """The caller decided on another revision than the current one."""
+    """A caller changed the job, or its state changed, since it had this etag."""
 
     def __init__(self, job_id: str, etag: str) -> None:
         super().__init__(f"job {job_id!r} has changed: its etag is now {etag!r}", job_id=job_id, etag=etag)

@@ -195,6 +195,7 @@ class CancelJob(
     how: lifecycle.Cancellation
     actor: str
     etag: str = ""
+    uid: str = ""
 
     def needs(self) -> Needs:
         return Needs(jobs=(job_key(self.owner, self.job_id),))
@@ -203,7 +204,7 @@ class CancelJob(
         return 1 + chunks_in(work, job_key(self.owner, self.job_id), *lifecycle.stopped_by(self.how))
 
     def decide(self, work: WorkingSet) -> tuple[lifecycle.CancelOutcome, str]:
-        job = work.job(self.owner, self.job_id)
+        job = work.job(self.owner, self.job_id, self.uid)
         lifecycle.check_etag(job, self.etag)
         outcome, step = lifecycle.cancel(job, work.chunks(job), self.how, self.actor, work.now)
         if step is not None:
@@ -237,6 +238,7 @@ class RetryJob(_JobCommand, MsgStruct, frozen=True):
     """The key of the request, as request_key returns it: of the caller's own owner, whosever the job is."""
     fingerprint: bytes = b""
     etag: str = ""
+    uid: str = ""
 
     def needs(self) -> Needs:
         return Needs(jobs=(job_key(self.owner, self.job_id),), rows={RequestIds: self.request_keys}, requeues=True)
@@ -245,7 +247,7 @@ class RetryJob(_JobCommand, MsgStruct, frozen=True):
         return 1 + (len(self.chunk_indexes) or chunks_in(work, job_key(self.owner, self.job_id), *RETRYABLE))
 
     def decide(self, work: WorkingSet) -> str:
-        job = work.job(self.owner, self.job_id)
+        job = work.job(self.owner, self.job_id, self.uid)
         if not _repeated(work, self.request_keys, self.fingerprint):
             lifecycle.check_etag(job, self.etag)
             chunks, indexes = work.chunks(job), self.chunk_indexes
@@ -267,6 +269,7 @@ class UpdateJob(_JobCommand, MsgStruct, frozen=True):
     actor: str
     etag: str = ""
     reason: str = ""
+    uid: str = ""
 
     def needs(self) -> Needs:
         jobs = (job_key(self.owner, self.job_id),)
@@ -277,7 +280,7 @@ class UpdateJob(_JobCommand, MsgStruct, frozen=True):
         return 1 + chunks_in(work, job_key(self.owner, self.job_id), *changed)
 
     def decide(self, work: WorkingSet) -> str:
-        job = work.job(self.owner, self.job_id)
+        job = work.job(self.owner, self.job_id, self.uid)
         lifecycle.check_etag(job, self.etag)
         if not self.new.paths:
             raise InvalidField(("update_mask", "must name a field"))
@@ -297,6 +300,7 @@ class DeleteJob(Command[str | None, bytes | None], MsgStruct, frozen=True):
     etag: str = ""
     reason: str = ""
     delete_artifacts: bool = False
+    uid: str = ""
 
     def needs(self) -> Needs:
         return Needs(jobs=(job_key(self.owner, self.job_id),))
@@ -305,7 +309,7 @@ class DeleteJob(Command[str | None, bytes | None], MsgStruct, frozen=True):
         return deleted_rows(work, job_key(self.owner, self.job_id))
 
     def decide(self, work: WorkingSet) -> str | None:
-        job = work.job(self.owner, self.job_id)
+        job = work.job(self.owner, self.job_id, self.uid)
         lifecycle.check_etag(job, self.etag)
         change = lifecycle.delete(job, self.actor, force=self.force, reason=self.reason)
         work.delete(job, change)

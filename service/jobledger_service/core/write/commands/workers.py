@@ -208,6 +208,7 @@ class ClaimChunk(Command[ChunkKey, ClaimedChunk], MsgStruct, frozen=True):
     job_id: str
     index: int
     by: rules.Claim
+    uid: str = ""
 
     def _key(self) -> ChunkKey:
         return job_key(self.owner, self.job_id), self.index
@@ -216,7 +217,7 @@ class ClaimChunk(Command[ChunkKey, ClaimedChunk], MsgStruct, frozen=True):
         return Needs(jobs=(self._key()[0],), chunks=(self._key(),), starts=True)
 
     def decide(self, work: WorkingSet) -> ChunkKey:
-        job = work.job(self.owner, self.job_id)
+        job = work.job(self.owner, self.job_id, self.uid)
         chunk = work.chunk(*self._key())
         if is_reserved(job.spec.kind):
             raise ChunkNotClaimable(self.job_id, self.index, chunk.state, "the service itself works on it")
