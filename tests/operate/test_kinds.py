@@ -60,6 +60,51 @@ async def test_the_largest_kinds_have_metrics_and_the_others_are_one(start_serve
     assert seen.value("jobledger_kind_chunks_processing", kind=small) == 1
 
 
+def observations(seen: Scrape, kind: str) -> dict[str, float]:
+    """Return how often each histogram observed something of a kind."""
+    names = ("job_duration_seconds", "attempt_duration_seconds", "job_waiting_seconds", "job_chunks")
+    return {name: seen.value(f"jobledger_kind_{name}_count", kind=kind) for name in names}
+
+
+async def test_durations_waits_and_chunks_are_observed_by_kind(start_server: StartServer, connect: Connect):
+    server = start_server(metrics_listen="127.0.0.1:0", metrics_kinds="1", MEASURE_SECONDS="0.05")
+    api = connect(server)
+    large, small = (fresh_kind() for _ in range(2))
+    await create_many(api, large, 12, item_count=4, chunk_size=1)
+    before = scrape_when(server, lambda seen: kinds(seen) == {large, OTHER})
+    await api.create(large, item_count=4, chunk_size=1)
+    retried = await api.create(small, retry_policy={"max_attempts": 2, "initial_backoff": {}})
+    for _ in range(2):
+        [claimed] = await api.claim(small, wait={"seconds": 20})
+        await api.fail(claimed)
+    first, second = await api.claim(large, 2)
+    await api.complete(first)
+    await api.release(second)
+    await api.cancel(first.job_id, force=True)
+    seen = scrape_when(server, lambda seen: observations(seen, large)["job_duration_seconds"] == 1)
+    for kind in large, OTHER:
+        earlier = observations(before, kind)
+        more = {name: count - earlier[name] for name, count in observations(seen, kind).items()}
+        assert more == {
+            "job_duration_seconds": 1,
+            "attempt_duration_seconds": 2,
+            "job_waiting_seconds": 1,
+            "job_chunks": 1,
+        }
+
+    def more_chunks(name: str, kind: str, **labels: str) -> float:
+        name = f"jobledger_kind_job_chunks_{name}"
+        return seen.value(name, kind=kind, **labels) - before.value(name, kind=kind, **labels)
+
+    assert (more_chunks("sum", large), more_chunks("sum", OTHER)) == (4, 1)
+    assert [more_chunks("bucket", large, le=bound) for bound in ("3.0", "10.0", "+Inf")] == [0, 1, 1]
+    stored = await api.get(retried.job_id)
+    took = (stored.end_time.ToMicroseconds() - stored.start_time.ToMicroseconds()) / 1e6
+    waited = (stored.start_time.ToMicroseconds() - stored.create_time.ToMicroseconds()) / 1e6
+    assert seen.value("jobledger_kind_job_duration_seconds_sum", kind=OTHER) == pytest.approx(took)
+    assert seen.value("jobledger_kind_job_waiting_seconds_sum", kind=OTHER) == pytest.approx(waited)
+
+
 async def test_a_job_that_is_held_or_retried_does_not_look_old(start_server: StartServer, connect: Connect, kind: str):
     server = start_server(metrics_listen="127.0.0.1:0", MEASURE_SECONDS="0.05")
     api = connect(server)

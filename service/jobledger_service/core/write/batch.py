@@ -14,7 +14,7 @@ from jobledger_service.core.database.rows.entry import Entry
 from jobledger_service.core.database.rows.writes import ConflictError, StatementFailure
 from jobledger_service.core.halving import Halving
 from jobledger_service.core.model.chunk import Queue
-from jobledger_service.core.model.history.change import ChangeType
+from jobledger_service.core.model.history.change import ChangeType, JobDelta
 from jobledger_service.core.model.history.terms import Point
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.refusals.errors import Refusal, StoreUnavailable
@@ -36,7 +36,7 @@ ATTEMPTS = 5
 class Commit(MsgStruct, frozen=True):
     """The result of committed batches: entries with their positions, changed jobs, waiting chunks, and what happened.
 
-    `changes` counts the changes of the entries by kind and type.
+    `deltas` are what it did to the jobs of the entries; `changes` counts their changes by kind and type.
     """
 
     entries: Sequence[Entry] = ()
@@ -44,6 +44,7 @@ class Commit(MsgStruct, frozen=True):
     ready: dict[Queue, int] = {}
     due: Collection[type[RowFamily]] = ()
     """The families of which there may be something to do now."""
+    deltas: Sequence[JobDelta] = ()
     changes: Mapping[tuple[str, ChangeType], int] = {}
     pauses: Mapping[Queue, int] = {}
     """The queues that were paused, and those that were resumed with so many waiting chunks."""
@@ -136,7 +137,8 @@ class Executor:
                 transaction.announce_ready(unannounced)
             entries = self._append(transaction, changes)
         counts = Counter([(delta.job.spec.kind, change.type) for delta in changes.recorded for change in delta.changes])
-        return outcomes, Commit(entries, list(work.deltas), changes.ready, due, counts, work.pauses, work.rows)
+        touched, deltas = list(work.deltas), changes.recorded
+        return outcomes, Commit(entries, touched, changes.ready, due, deltas, counts, work.pauses, work.rows)
 
     def _append(self, transaction: Transaction, changes: BatchChanges) -> Sequence[Entry]:
         if not changes.entries:

@@ -15,7 +15,7 @@ from prometheus_client import (
     disable_created_metrics,
     start_http_server,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -36,6 +36,8 @@ from jobledger_service.transport.in_flight import InFlight
 from jobledger_service.transport.metrics import CallMetrics
 from jobledger_service.transport.refusals import IN_FLIGHT_BOUNDS
 from jobledger_service.transport.server import CannotListenError
+
+from .observations import SENTENCES, Observations, Observed, observed
 
 log = structlog.get_logger(__name__)
 
@@ -93,25 +95,39 @@ _COUNTERS: Final = (
 _COUNTED: Final = {change: name for name, _, changes in _COUNTERS for change in changes}
 
 
+class _Counted:
+    """What commits of this process did to the jobs of one kind."""
+
+    def __init__(self) -> None:
+        self.changes = Counts[str]()
+        self.observations = {name: Observations(name.bounds) for name in Observed}
+
+
 class KindMetrics(Collector):
-    """Shows the figures that were read last, and counts the changes of the kinds that these show."""
+    """Shows the figures that were read last, and counts what commits do to the kinds that these show."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
         self._figures: Mapping[str, KindFigures] = {}
-        self._counts: dict[str, Counts[str]] = {OTHER: Counts()}
+        self._counted = {OTHER: _Counted()}
 
     def show(self, figures: Mapping[str, KindFigures]) -> None:
         """Show these figures; a kind that is not among them is one of the others from now on."""
         self._figures = figures
         kinds = [kind for kind in figures if kind != ALL_KINDS]
-        self._counts = {kind: self._counts.get(kind, Counts()) for kind in (*kinds, OTHER)}
+        self._counted = {kind: self._counted.get(kind) or _Counted() for kind in (*kinds, OTHER)}
 
-    def committed(self, changes: Mapping[tuple[str, ChangeType], int]) -> None:
-        """Count changes, by kind and type."""
-        for (kind, change), count in changes.items():
+    def committed(self, commit: Commit) -> None:
+        """Count changes by kind and type, and what they took."""
+        for (kind, change), count in commit.changes.items():
             if (name := _COUNTED.get(change)) is not None:
-                self._counts.get(kind, self._counts[OTHER])[name] += count
+                self._of(kind).changes[name] += count
+        for delta in commit.deltas:
+            for observation, value in observed(delta):
+                self._of(delta.job.spec.kind).observations[observation].observe(value)
+
+    def _of(self, kind: str) -> _Counted:
+        return self._counted.get(kind) or self._counted[OTHER]
 
     def collect(self) -> Iterator[Metric]:
         """Yield one family for each metric."""
@@ -128,9 +144,15 @@ class KindMetrics(Collector):
         yield self._oldest(shown)
         for name, sentence, _ in _COUNTERS:
             counter = CounterMetricFamily(f"{_PREFIX}{name}", sentence, labels=("kind",))
-            for kind, counts in self._counts.items():
-                counter.add_metric((kind,), counts[name])
+            for kind, counted in self._counted.items():
+                counter.add_metric((kind,), counted.changes[name])
             yield counter
+        for observation, sentence in SENTENCES.items():
+            histogram = HistogramMetricFamily(f"{_PREFIX}{observation}", sentence, labels=("kind",))
+            for kind, counted in self._counted.items():
+                observations = counted.observations[observation]
+                histogram.add_metric((kind,), observations.buckets(), observations.sum)
+            yield histogram
 
     def _oldest(self, shown: Mapping[str, KindFigures]) -> GaugeMetricFamily:
         sentence = (
@@ -229,7 +251,7 @@ class Metrics:
 
         def on_commit(commit: Commit) -> None:
             self.committed(commit)
-            kinds.committed(commit.changes)
+            kinds.committed(commit)
 
         return ServerParts(
             duties=[Duty("kind metrics", show_kinds, MEASURE_SECONDS)],
