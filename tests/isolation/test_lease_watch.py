@@ -7,12 +7,11 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 from jobledger.v1.worker_service_pb2 import WatchLeasesRequest, WatchLeasesResponse
-from jobledger_service.core.watch.stops import MAX_JOBS, StopSubscription
 
 from tests.conftest import StartServer
 from tests.isolation.conftest import Tenants
 from tests.support.api import Api
-from tests.support.bounds import BOUND, within
+from tests.support.bounds import within
 from tests.support.errors import read, refused
 from tests.support.server import Server
 
@@ -167,18 +166,3 @@ async def test_a_draining_server_ends_the_stream(
 async def test_what_breaks_a_rule_is_named(api: Api, fields: dict[str, object], named: str):
     with refused(INVALID, "INVALID_FIELD", named):
         await api.work.WatchLeases(WatchLeasesRequest(**({"worker": "w"} | fields))).read()
-
-
-async def test_a_stream_that_is_not_read_keeps_a_bounded_number_of_jobs_and_reports_that_there_were_more():
-    subscription = StopSubscription(["alice"], frozenset(), asyncio.Event(), unsubscribe=lambda _: None)
-    assert (await subscription.next(BOUND)).check_all
-    for n in range(MAX_JOBS):
-        subscription.add(f"j{n}")
-    stops = await subscription.next(BOUND)
-    assert (len(stops.job_ids), stops.check_all) == (MAX_JOBS, False)
-    for n in range(MAX_JOBS + 5):
-        subscription.add(f"j{n}")
-    stops = await subscription.next(BOUND)
-    assert (stops.job_ids, stops.check_all) == ((), True)
-    subscription.add("j")
-    assert (await subscription.next(BOUND)).job_ids == ("j",)

@@ -7,16 +7,19 @@ from typing import Self
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec
+from jobledger_service.core.cursor import Cursors
 from jobledger_service.core.database.engines import open_database
 from jobledger_service.core.database.history import History
 from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.database.rows.entry import Entry
 from jobledger_service.core.database.rows.reads import EventRow
 from jobledger_service.core.database.tables import events, ledger
+from jobledger_service.core.read.queries import Queries
 from jobledger_service.core.read.readers import Readers
 from jobledger_service.core.read.reading import ReadStore
 from jobledger_service.core.watch.live_feed import LiveFeed
 from jobledger_service.core.watch.subscription import FeedSubscription
+from jobledger_service.core.watch.watch import Watch
 from sqlalchemy import delete, insert, update
 
 from tests.support.databases import new_database
@@ -56,6 +59,16 @@ class FeedLedger:
     def open_feed(self) -> LiveFeed:
         """Return another feed, as another process, or this one after a restart, would have it."""
         return LiveFeed(self.reads, self.readers, codec, self.found.append, sole_writer=True)
+
+    @property
+    def cursors(self) -> Cursors:
+        """Cursors of this ledger."""
+        return Cursors(self.reads.epoch.id, lambda: self.reads.history.terms)
+
+    def open_watch(self, feed: LiveFeed, *, bookmark_every: float) -> Watch:
+        """Return what opens watches of a feed."""
+        queries = Queries(self.reads, self.readers)
+        return Watch(self.reads, queries, self.readers, self.cursors, feed, codec, bookmark_every)
 
     def __enter__(self) -> Self:
         return self

@@ -51,3 +51,6 @@ class Codec(Protocol):
 
     def bookmark(self, cursor: bytes) -> bytes:
         """Return a message with a cursor only."""
+
+    def stopped_jobs(self, job_ids: Iterable[str], *, check_all: bool) -> bytes:
+        """Return a message to a worker, which checks its leases of these jobs, or all of them."""

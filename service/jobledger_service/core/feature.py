@@ -74,8 +74,7 @@ def _calls(kernel: Kernel, encoded: EncodedJobs | None) -> list[Calls]:
         kernel.claims,
         kernel.active_workers,
         kernel.unreadable,
-        kernel.feed,
-        kernel.watch.bookmark_every,
+        kernel.watch,
     )
     return [Calls(job_service.METHODS, jobs), Calls(worker_service.METHODS, workers)]
 

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
 from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
 from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMessageType
+from jobledger.v1.worker_service_pb2 import WatchLeasesResponse
 from msgspec.structs import replace
 
 from jobledger_service.core.database.rows.entry import JOB_ITSELF, ArtifactsKey, Entry, JobSegments
@@ -234,6 +235,10 @@ class ProtoCodec:
     def bookmark(self, cursor: bytes) -> bytes:
         """Return a message with a cursor only."""
         return Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK, cursor=cursor).SerializeToString()
+
+    def stopped_jobs(self, job_ids: Iterable[str], *, check_all: bool) -> bytes:
+        """Return a message to a worker, which checks its leases of these jobs, or all of them."""
+        return WatchLeasesResponse(job_ids=job_ids, check_all=check_all).SerializeToString()
 
 
 def _event(delta: JobDelta) -> bytes:

@@ -1,7 +1,7 @@
 """WorkerService: read the request, submit, map, return."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 
 from google.protobuf.message import Message
@@ -14,7 +14,7 @@ from jobledger_service.core.model.bounds.limits import MAX_REPLY_BYTES
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.refusals.errors import JobUnreadable, Refusal
 from jobledger_service.core.model.work import NOTHING_NEW, Failure, Release
-from jobledger_service.core.watch.live_feed import LiveFeed
+from jobledger_service.core.watch.watch import Messages, Watch
 from jobledger_service.core.write.active_workers import ActiveWorkers
 from jobledger_service.core.write.claims import ClaimQueue
 from jobledger_service.core.write.commands import (
@@ -61,9 +61,7 @@ class WorkerService(MsgStruct, frozen=True):
     claims: ClaimQueue
     active_workers: ActiveWorkers
     unreadable: UnreadableRows
-    feed: LiveFeed
-    quiet_seconds: float
-    """The time without a stop after which a stream of WatchLeases shows that it is alive."""
+    watch: Watch
 
     async def ClaimChunks(self, request: api.ClaimChunksRequest, caller: Caller) -> bytes:
         command, wait = read.claim_chunks(request, caller)
@@ -157,14 +155,10 @@ class WorkerService(MsgStruct, frozen=True):
         """Return the outcomes of the reports that were not refused when they were read."""
         return await self.committer.submit(reports.command) if reports.command.items else ()
 
-    async def WatchLeases(self, request: api.WatchLeasesRequest, caller: Caller) -> AsyncGenerator[Sequence[bytes]]:
-        """Yield at once that the worker must check all leases, then each stop; an empty message when it was quiet."""
+    def WatchLeases(self, request: api.WatchLeasesRequest, caller: Caller) -> Messages:
         owners, kinds = read.watch_leases(request, caller)
         self.active_workers.record(caller.owner, request.worker)
-        with closing(self.feed.subscribe_to_stops(owners, kinds)) as subscription:
-            while True:
-                stops = await subscription.next(self.quiet_seconds)
-                yield [api.WatchLeasesResponse(job_ids=stops.job_ids, check_all=stops.check_all).SerializeToString()]
+        return self.watch.stops(owners, kinds)
 
 
 _STATUSES = {status: api.LeaseStatus.Value(f"LEASE_STATUS_{status}") for status in LeaseStatus}

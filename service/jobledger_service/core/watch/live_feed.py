@@ -17,7 +17,6 @@ from jobledger_service.core.read.reading import ReadStore
 from .pages import MAX_PAGE_ENTRIES, NoProgressError, Page, Pages
 from .ring import Ring
 from .selection import Selection
-from .stops import StopSubscribers, StopSubscription
 from .subscribers import Subscribers
 from .subscription import FeedCounts, FeedSubscription
 
@@ -58,7 +57,6 @@ class LiveFeed:
         self._pages = Pages(self._load_history)
         self.counts = FeedCounts()
         self._subscribers = Subscribers(self.counts)
-        self._stops = StopSubscribers(self.counts)
         self._hint = asyncio.Event()
         self._closing = asyncio.Event()
 
@@ -70,7 +68,7 @@ class LiveFeed:
     @property
     def watchers(self) -> int:
         """The number of subscriptions; any thread may read it."""
-        return len(self._subscribers) + len(self._stops)
+        return len(self._subscribers)
 
     def publish(self, entries: Sequence[Entry]) -> None:
         """Publish the entries of a commit. When others committed in between, the gap is read from the store first."""
@@ -82,9 +80,7 @@ class LiveFeed:
     def _dispatch(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if entry.position > self._ring.head:
-                shared = self._ring.append(entry)
-                self._subscribers.publish(shared)
-                self._stops.publish(shared)
+                self._subscribers.publish(self._ring.append(entry))
 
     def hint(self) -> None:
         """Read entries of other processes soon."""
@@ -105,7 +101,6 @@ class LiveFeed:
         self._pages.forget()
         for subscription in self._subscribers:
             subscription.lose()
-        self._stops.check_all()
         self._hint.set()
         for notify in self.on_loss:
             notify()
@@ -159,14 +154,7 @@ class LiveFeed:
         for subscription in self._subscribers:
             subscription.fall_behind()
             subscription.wake()
-        self._stops.check_all()
         self._ring.reset_to(trimmed)
-
-    def subscribe_to_stops(self, owners: Sequence[str], kinds: frozenset[str]) -> StopSubscription:
-        """Follow the stops of these owners' jobs of these kinds, of all when empty, from now on."""
-        subscription = StopSubscription(owners, kinds, self._closing, unsubscribe=self._stops.remove)
-        self._stops.add(subscription)
-        return subscription
 
     def subscribe(
         self,
@@ -174,10 +162,15 @@ class LiveFeed:
         *,
         job_key: str = "",
         jobs: JobFilter | None = None,
+        owners: Sequence[str] = (),
+        stops_only: bool = False,
         bare: bool = False,
         selection: Selection | None = None,
     ) -> FeedSubscription:
-        """Follow one job, or the jobs that match, after a position; `bare` entries of the history lack artifacts."""
+        """Follow one job, or the jobs that match, after a position; `bare` entries of the history lack artifacts.
+
+        With `owners` the jobs are those of these owners alone; with `stops_only` only what may end leases, from now on.
+        """
         subscription = FeedSubscription(
             self._ring,
             self._pages,
@@ -186,6 +179,8 @@ class LiveFeed:
             after,
             job_key=job_key,
             jobs=jobs,
+            owners=owners,
+            stops_only=stops_only,
             bare=bare,
             selection=selection,
             unsubscribe=self._subscribers.remove,
@@ -198,7 +193,6 @@ class LiveFeed:
         self._closing.set()
         for subscription in self._subscribers:
             subscription.wake()
-        self._stops.wake()
 
     async def _load_history(self, after: int, owner: str, job_key: str | None, bare: bool) -> Page:  # noqa: FBT001  as Load
         """Read for lagging watches of one owner or one job, in the owner's turn."""

@@ -8,10 +8,15 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.database.rows.entry import Entry
 from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.history.change import ChangeType
-from jobledger_service.core.model.states import ENDED
+from jobledger_service.core.model.states import ENDED, JobState
 
 MAX_RECENT_JOBS: Final = 2_048
 """A watch remembers at least so many jobs of which it has delivered a message, and at most twice as many."""
+
+_LEASED: Final = frozenset({JobState.RUNNING, JobState.CANCELLING})
+"""The states of jobs whose chunks may be under a lease."""
+_KEEPING_LEASES: Final = frozenset({JobState.RUNNING, JobState.COMPLETED})
+"""The states to which a job changes from these without ending a lease."""
 
 
 class ChangeFilter(MsgStruct, frozen=True):
@@ -78,3 +83,11 @@ class Selection:
         self._recent.add(entry.job_key)
         if len(self._recent) >= MAX_RECENT_JOBS:
             self._older, self._recent = self._recent, set()
+
+
+def may_end_leases(entry: Entry) -> bool:
+    """Whether an entry ends leases, or requests their end, other than by their workers; also when it is unreadable."""
+    before, after = entry.before, entry.after
+    if before is None or before.state not in _LEASED:
+        return not entry.is_readable
+    return after is None or (after.state is not before.state and after.state not in _KEEPING_LEASES)

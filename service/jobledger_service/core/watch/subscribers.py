@@ -11,6 +11,7 @@ from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.model.owners import ALL_OWNERS
 
+from .selection import may_end_leases
 from .subscription import FeedCounts, FeedSubscription, OutgoingEntry
 
 Label = tuple[str, str]
@@ -28,6 +29,7 @@ class _FilterGroup(MsgStruct):
 
 
 _Groups = dict[Hashable, _FilterGroup]
+_Routes = dict[Route, _Groups]
 
 
 class Subscribers:
@@ -36,7 +38,8 @@ class Subscribers:
     def __init__(self, counts: FeedCounts) -> None:
         self._counts = counts
         self._of_job: dict[str, dict[FeedSubscription, None]] = {}
-        self._of_owner: dict[str, dict[Route, _Groups]] = {}
+        self._of_owner: dict[str, _Routes] = {}
+        self._stops_of_owner: dict[str, _Routes] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -48,7 +51,11 @@ class Subscribers:
         yield from {one for groups in self._all_groups() for group in groups.values() for one in group.subscriptions}
 
     def _all_groups(self) -> Iterable[_Groups]:
-        return (groups for routes in self._of_owner.values() for groups in routes.values())
+        indexes = self._of_owner, self._stops_of_owner
+        return (groups for index in indexes for routes in index.values() for groups in routes.values())
+
+    def _index_of(self, subscription: FeedSubscription) -> dict[str, _Routes]:
+        return self._stops_of_owner if subscription.stops_only else self._of_owner
 
     def add(self, subscription: FeedSubscription) -> None:
         """Deliver entries to a subscription from now on."""
@@ -56,11 +63,13 @@ class Subscribers:
         if subscription.jobs is None:
             self._of_job.setdefault(subscription.job_key, {})[subscription] = None
             return
-        routes = self._of_owner.setdefault(subscription.owner, {})
-        for route in _routes_of_filter(subscription.jobs):
-            groups = routes.setdefault(route, {})
-            group = groups.setdefault(subscription.jobs.identity, _FilterGroup(subscription.jobs))
-            group.subscriptions[subscription] = None
+        identity, index = subscription.jobs.identity, self._index_of(subscription)
+        for owner in subscription.owners:
+            routes = index.setdefault(owner, {})
+            for route in _routes_of_filter(subscription.jobs):
+                groups = routes.setdefault(route, {})
+                group = groups.setdefault(identity, _FilterGroup(subscription.jobs))
+                group.subscriptions[subscription] = None
 
     def remove(self, subscription: FeedSubscription) -> None:
         """Stop delivering to a subscription."""
@@ -71,43 +80,51 @@ class Subscribers:
             if not of_job:
                 del self._of_job[subscription.job_key]
             return
-        identity = subscription.jobs.identity
-        routes = self._of_owner[subscription.owner]
-        for route in _routes_of_filter(subscription.jobs):
-            groups = routes[route]
-            del groups[identity].subscriptions[subscription]
-            if not groups[identity].subscriptions:
-                del groups[identity]
-            if not groups:
-                del routes[route]
-        if not routes:
-            del self._of_owner[subscription.owner]
+        identity, index = subscription.jobs.identity, self._index_of(subscription)
+        for owner in subscription.owners:
+            routes = index[owner]
+            for route in _routes_of_filter(subscription.jobs):
+                groups = routes[route]
+                del groups[identity].subscriptions[subscription]
+                if not groups[identity].subscriptions:
+                    del groups[identity]
+                if not groups:
+                    del routes[route]
+            if not routes:
+                del index[owner]
 
     def publish(self, entry: Entry) -> None:
         """Deliver an entry to the matching subscriptions; equal filters are applied once."""
         if of_job := self._of_job.get(entry.job_key):
-            self._offer(entry, of_job)
-        for owner in (owner_of(entry.job_key), ALL_OWNERS):
+            _offer(entry, of_job)
+        owners = owner_of(entry.job_key), ALL_OWNERS
+        for owner in owners:
             if (routes := self._of_owner.get(owner)) is not None:
-                self._publish(entry, routes)
+                self._publish(entry, routes, entry)
+        if may_end_leases(entry):
+            for owner in owners:
+                if (routes := self._stops_of_owner.get(owner)) is not None:
+                    self._publish(entry, routes, entry.without_content)
 
-    def _publish(self, entry: Entry, routes: "dict[Route, _Groups]") -> None:
+    def _publish(self, entry: Entry, routes: _Routes, offered: Entry) -> None:
         if not entry.is_readable:
-            self._offer(entry, {one for groups in routes.values() for g in groups.values() for one in g.subscriptions})
+            groups = (group for groups in routes.values() for group in groups.values())
+            _offer(offered, {subscription for group in groups for subscription in group.subscriptions})
             return
         for route in _routes_of_entry(entry):
             for group in routes.get(route, _NO_GROUPS).values():
                 self._counts.evaluations += 1
                 if entry.concerns(group.filter):
-                    self._offer(entry, group.subscriptions)
-
-    def _offer(self, entry: Entry, subscriptions: Iterable[FeedSubscription]) -> None:
-        outgoing = OutgoingEntry(entry)
-        for subscription in subscriptions:
-            subscription.offer(outgoing)
+                    _offer(offered, group.subscriptions)
 
 
 _NO_GROUPS: Final[_Groups] = {}
+
+
+def _offer(entry: Entry, subscriptions: Iterable[FeedSubscription]) -> None:
+    outgoing = OutgoingEntry(entry)
+    for subscription in subscriptions:
+        subscription.offer(outgoing)
 
 
 def _routes_of_filter(jobs: JobFilter) -> list[Route]:

@@ -11,7 +11,7 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.database.rows.entry import Entry
 from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.job import owner_of
-from jobledger_service.core.model.refusals.errors import Draining, HistoryLost
+from jobledger_service.core.model.refusals.errors import Draining, HistoryLost, HistoryTrimmed
 
 from .pages import MAX_PAGE_BYTES, NoProgressError, Page, Pages
 from .ring import Ring
@@ -19,6 +19,8 @@ from .selection import ALL_CHANGES, Selection
 
 MAX_JOB_QUEUE = 64
 MAX_QUEUE = 1_024
+MAX_STOP_QUEUE = 2_000
+"""A job that stops has up to two entries: the request, and its end."""
 FEW_ENTRIES = 8
 """Entries that are read, and of which messages are made, without a turn: that takes longer."""
 
@@ -109,10 +111,11 @@ class OutgoingEntry:
     finds them later. One time is enough for all.
     """
 
-    __slots__ = ("entry", "messages", "time")
+    __slots__ = ("entry", "messages", "size", "time")
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
+        self.size = entry.size
         self.messages: dict[bool, bytes] = {}
         self.time = monotonic()
 
@@ -148,10 +151,11 @@ class Live:
 
 
 class FeedSubscription:
-    """Follows one job, or the jobs of one owner that match a filter. Used by one task, on the event loop.
+    """Follows one job, or the jobs of `owners` that match a filter. Used by one task, on the event loop.
 
-    It reads from `ring`, and what is not there any more from `pages`, `bare` entries without their artifacts; it ends
-    when `closing` is set.
+    Without `owners` the filter names them. It reads from `ring`, and what is not there any more from `pages`, `bare`
+    entries without their artifacts; it ends when `closing` is set. With `stops_only` it is offered entries that may end
+    leases, and has no history: it begins with the feed, and raises HistoryTrimmed when it lags.
     """
 
     def __init__(
@@ -164,6 +168,8 @@ class FeedSubscription:
         *,
         job_key: str = "",
         jobs: JobFilter | None = None,
+        owners: Sequence[str] = (),
+        stops_only: bool = False,
         bare: bool = False,
         selection: Selection | None = None,
         unsubscribe: "Callable[[FeedSubscription], None]",
@@ -171,6 +177,8 @@ class FeedSubscription:
         self.job_key = job_key
         self.jobs = jobs
         self.owner = owner_of(job_key) if jobs is None else jobs.events_of
+        self.owners = owners or (self.owner,)
+        self.stops_only = stops_only
         self._bare = bare
         self._selection = selection or Selection(ALL_CHANGES, jobs, begins_complete=True)
         self._selects_all = self._selection.selects_all
@@ -181,9 +189,9 @@ class FeedSubscription:
         self._unsubscribe = unsubscribe
         self._position = after
         self._queue: deque[OutgoingEntry] = deque()
-        self._max_queue = MAX_JOB_QUEUE if jobs is None else MAX_QUEUE
+        self._max_queue = MAX_JOB_QUEUE if jobs is None else MAX_STOP_QUEUE if stops_only else MAX_QUEUE
         self._bytes = 0
-        self._behind = True
+        self._behind = not stops_only
         self._is_lost = False
         self._live: Live | None = None
         self._wakeup = Wakeup()
@@ -216,8 +224,8 @@ class FeedSubscription:
             self.fall_behind()
         else:
             self._queue.append(outgoing)
-            self._bytes += entry.size
-            self._counts.queued_bytes += entry.size
+            self._bytes += outgoing.size
+            self._counts.queued_bytes += outgoing.size
         if self._live is None:
             self.wake()
         else:
@@ -258,7 +266,7 @@ class FeedSubscription:
             if (live.merges and len(queue) > 1) or not self._write(live, queue[0]):
                 self._leave_live()
                 return
-            size = queue.popleft().entry.size
+            size = queue.popleft().size
             self._bytes -= size
             self._counts.queued_bytes -= size
         if live is not None and queue:
@@ -301,17 +309,19 @@ class FeedSubscription:
 
         Raises HistoryLost, HistoryTrimmed, Draining.
         """
+        self._check_open()
+        if not (self._behind or self._queue):
+            await self._wakeup.wait(timeout_seconds)
+            self._check_open()
+        return await self._catch_up() if self._behind else self.drain()
+
+    def _check_open(self) -> None:
         self.check_kept()
         if self._closing.is_set():
             raise Draining
-        if self._behind:
-            return await self._catch_up()
-        if not self._queue:
-            await self._wakeup.wait(timeout_seconds)
-            self.check_kept()
-        return self._drain()
 
-    def _drain(self) -> Sequence[Entry]:
+    def drain(self) -> Sequence[Entry]:
+        """Return what is queued."""
         if not self._queue:
             return ()
         entries = [outgoing.entry for outgoing in self._queue]
@@ -321,6 +331,8 @@ class FeedSubscription:
 
     async def _catch_up(self) -> Sequence[Entry]:
         """Read from memory if it reaches back far enough, and then follow the feed; else read from the history."""
+        if self.stops_only:
+            raise HistoryTrimmed(self._ring.head)
         await self._turn()
         if self._ring.covers(self.owner, self._position):
             page = self._ring.after(self._position, self.owner, self.job_key or None)
@@ -332,9 +344,7 @@ class FeedSubscription:
 
     async def next_through(self, end: int) -> Sequence[Entry]:
         """Return what follows, at most to a position that the ledger has reached, and perhaps not this process."""
-        self.check_kept()
-        if self._closing.is_set():
-            raise Draining
+        self._check_open()
         await self._turn()
         if self._ring.covers(self.owner, self._position) and self._position < self._ring.head:
             page = self._ring.after(self._position, self.owner, self.job_key or None)

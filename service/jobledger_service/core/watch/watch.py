@@ -1,10 +1,10 @@
 """The watch: the current state, or what followed a cursor, and then every change, each once and in order."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from enum import StrEnum
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec import Struct as MsgStruct
 
@@ -14,7 +14,14 @@ from jobledger_service.core.database.rows.entry import Entry
 from jobledger_service.core.database.rows.reads import JobRead, View
 from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.job import job_id_of, job_key
-from jobledger_service.core.model.refusals.errors import Draining, JobNotFound, JobUnreadable
+from jobledger_service.core.model.owners import ALL_OWNERS
+from jobledger_service.core.model.refusals.errors import (
+    Draining,
+    HistoryLost,
+    HistoryTrimmed,
+    JobNotFound,
+    JobUnreadable,
+)
 from jobledger_service.core.model.states import ENDED
 from jobledger_service.core.read.queries import Queries
 from jobledger_service.core.read.readers import Readers
@@ -24,6 +31,9 @@ from .live_feed import LiveFeed
 from .selection import ALL_CHANGES, ChangeFilter, Selection
 from .snapshots import FIRST, Place, Snapshots
 from .subscription import BookmarkTimer, FeedSubscription, Live, Writer
+
+MAX_STOPPED_JOBS: Final = 1_000
+"""The maximum of jobs that one message to a worker names."""
 
 Messages = AsyncGenerator[Sequence[bytes] | Callable[[Writer], Awaitable[None]]]
 """Finished messages, as many as are in memory for the stream; and functions that write what is committed while this
@@ -272,6 +282,31 @@ class Watch:
         if entry.after is not None and not jobs.matches(entry.after):
             message = self._codec.left(message)
         return message
+
+    async def stops(self, owners: Sequence[str], kinds: frozenset[str]) -> Messages:
+        """Name the jobs of these owners and kinds, of all kinds when empty, whose leases a worker must check.
+
+        It begins with all leases, since what happened before is not reported, and repeats that whenever it lags. An
+        empty message shows that it is alive. Raises Draining.
+        """
+        jobs = JobFilter(ALL_OWNERS, kinds=kinds, include_service_jobs=True, all_owners=True)
+        while True:
+            subscribed = self._feed.subscribe(self._feed.position, jobs=jobs, owners=owners, stops_only=True)
+            with closing(subscribed) as subscription, suppress(HistoryLost, HistoryTrimmed):
+                yield [self._codec.stopped_jobs((), check_all=True)]
+                try:
+                    while True:
+                        yield [self._stop_message(await subscription.next(self.bookmark_every))]
+                except Draining:
+                    if entries := subscription.drain():
+                        yield [self._stop_message(entries)]
+                    raise
+
+    def _stop_message(self, entries: Sequence[Entry]) -> bytes:
+        job_ids = {job_id_of(entry.job_key): None for entry in entries}
+        if len(job_ids) > MAX_STOPPED_JOBS or not all(entry.is_readable for entry in entries):
+            return self._codec.stopped_jobs((), check_all=True)
+        return self._codec.stopped_jobs(job_ids, check_all=False)
 
     async def _end(self, owner: str) -> int:
         """Return the newest position, read once for all watches of an owner that open together."""

@@ -88,6 +88,11 @@ class Entry(MsgStruct, frozen=True):
         """Whether the stored event could be read."""
         return bool(self.stored)
 
+    @property
+    def without_content(self) -> "Entry":
+        """The entry without its message and fields, for those that need only its place and its job."""
+        return Entry(self.position, self.job_key, self.revision, None, None, self.ended, self.stored[:1])
+
     def concerns(self, jobs: JobFilter) -> bool:
         """Whether the job matched before the change, or matches after it. An unreadable event may be of any job."""
         if not self.is_readable:
