@@ -81,7 +81,7 @@ class Dialect(Protocol):
 
         Numbers are added, texts replaced.
         """
-        return f"{self.insert(table, names, count)} {_added(table, names, keys_of(table))}"
+        return f"{self.insert(table, names, count)} {_on_conflict(table, names, keys_of(table))}"
 
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  each dialect has a class of its own
         """Return an INSERT that can have an ON CONFLICT clause."""
@@ -99,7 +99,7 @@ class Dialect(Protocol):
         """Return the condition that a text holds another one, byte for byte."""
 
     def merged_walk(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:
-        """Return a walk in the form in which it can be one of several that are merged, `most` and `skip` parameters."""
+        """Return a walk in the form for merging several, with the parameters `limit` and `skip`."""
 
     def first_of_each(self, walk: Select[Any], of: Column[Any]) -> Select[Any]:
         """Return what a walk over one table, with an order and a limit, finds for each of `keys` in a column."""
@@ -146,7 +146,7 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
-def _added(table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
+def _on_conflict(table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
     """Return the conflict clause of an insert: numbers grow, and stop before they leave 64 bits.
 
     Texts are replaced, and bits united.

@@ -60,7 +60,7 @@ class Deadline:
         self.at = inf if seconds is None else time.monotonic() + seconds
 
     @property
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Seconds until then, at least 0."""
         return max(0.0, self.at - time.monotonic())
 

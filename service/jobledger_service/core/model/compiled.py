@@ -25,15 +25,15 @@ def construction(type_: Any, places: Mapping[str, str], scope: dict[str, Any], w
     A field that has none is a value of fields, or has its default. What the expression needs is added to `scope`.
     """
     scope[type_.__name__] = type_
-    given = []
+    arguments = []
     for name in type_.__struct_fields__:
         path = within + name
         if path in places:
-            given.append(places[path])
+            arguments.append(places[path])
         elif any(place.startswith(f"{path}.") for place in places):
-            given.append(construction(type_of(type_, name), places, scope, f"{path}."))
+            arguments.append(construction(type_of(type_, name), places, scope, f"{path}."))
         else:
             default = "default_" + path.replace(".", "_")
             scope[default] = field_of(type_, name).default
-            given.append(default)
-    return f"{type_.__name__}({', '.join(given)})"
+            arguments.append(default)
+    return f"{type_.__name__}({', '.join(arguments)})"

@@ -179,7 +179,7 @@ ATTEMPT_FIELDS: Final = (
 
 def field_of(type_: Any, name: str) -> FieldInfo:  # noqa: ANN401  a type
     """Return what a type says of an attribute: its type and its default."""
-    return next(one for one in fields(type_) if one.name == name)
+    return next(info for info in fields(type_) if info.name == name)
 
 
 def type_of(root: Any, path: str) -> Any:  # noqa: ANN401  types
@@ -200,5 +200,5 @@ def plain_type(root: Any, path: str) -> tuple[Any, bool]:  # noqa: ANN401  types
     type_ = type_of(root, path)
     optional = get_origin(type_) in (Union, UnionType)  # the first where the other type is a NewType
     if optional:
-        [type_] = (one for one in get_args(type_) if one is not NoneType)
+        [type_] = (member for member in get_args(type_) if member is not NoneType)
     return int if type_ is Micros else type_, optional

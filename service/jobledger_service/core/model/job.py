@@ -44,10 +44,10 @@ class StageTiming(MsgStruct, frozen=True, array_like=True):
     start_time: Micros
     end_time: Micros | None = None
 
-    def with_more(self, duration: int, left: int) -> Self:
-        """Return the timing with the time of a chunk that left the stage at `left`."""
+    def with_more(self, duration: int, leave_time: int) -> Self:
+        """Return the timing with the time of a chunk that left the stage at `leave_time`."""
         total = min(self.duration + max(duration, 0), MAX_DURATION)
-        return replace(self, duration=total, end_time=max(left, self.end_time or left))
+        return replace(self, duration=total, end_time=max(leave_time, self.end_time or leave_time))
 
 
 class Inputs(MsgStruct, frozen=True):
@@ -332,8 +332,8 @@ class Job(MsgStruct, frozen=True):
             return self
         timings = self.stage_timings
         if old.stage_time is not None:
-            left = now if new.stage_time is None else new.stage_time
-            timings = _timed(timings, old.progress.stage, left - old.stage_time, left)
+            leave_time = now if new.stage_time is None else new.stage_time
+            timings = _timed(timings, old.progress.stage, leave_time - old.stage_time, leave_time)
         if new.stage_time is not None:
             timings = _entered(timings, new.progress.stage, new.stage_time)
         return replace(self, stage_timings=timings)
@@ -354,5 +354,5 @@ def _entered(timings: tuple[StageTiming, ...], stage: str, now: Micros) -> tuple
     return (*timings, StageTiming(stage, 0, now))
 
 
-def _timed(timings: tuple[StageTiming, ...], stage: str, duration: int, left: int) -> tuple[StageTiming, ...]:
-    return tuple(t.with_more(duration, left) if t.stage == stage else t for t in timings)
+def _timed(timings: tuple[StageTiming, ...], stage: str, duration: int, leave_time: int) -> tuple[StageTiming, ...]:
+    return tuple(t.with_more(duration, leave_time) if t.stage == stage else t for t in timings)

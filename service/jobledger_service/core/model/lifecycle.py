@@ -215,8 +215,8 @@ def retry(
     before = job.state
     indexes = _with_finalizer(job, moved, indexes) if indexes else indexes
     sweep = Sweep(moved, ChunkState.PENDING, now, job.spec.retry_policy.max_attempts, tuple(sorted(set(indexes))))
-    left = job.counts.failed - moved.get(ChunkState.FAILED, 0)
-    first_failure = chunks.first_error(sweep.indexes) if left else None
+    still_failed = job.counts.failed - moved.get(ChunkState.FAILED, 0)
+    first_failure = chunks.first_error(sweep.indexes) if still_failed else None
     if job.ended:
         job = _new_run(job, now, now if calendar is None else calendar)
     job = replace(job, first_failure=first_failure).swept(sweep, NO_TOTALS)
@@ -229,7 +229,7 @@ def retry(
 
 def _runs(indexes: Iterable[int]) -> Iterator[tuple[int, int]]:
     """Yield the first and last ones of runs of adjacent indexes, which rise."""
-    for _, run in groupby(enumerate(indexes), lambda one: one[1] - one[0]):
+    for _, run in groupby(enumerate(indexes), lambda pair: pair[1] - pair[0]):
         adjacent = [index for _, index in run]
         yield adjacent[0], adjacent[-1]
 
@@ -267,15 +267,15 @@ def _check_retry(job: Job, indexes: Sequence[int]) -> None:
 
 def _named(job: Job, chunks: JobChunks, indexes: Sequence[int]) -> Counter[ChunkState]:
     """Return the number of named chunks by state; raises ChunkNotFound, NothingToRetry."""
-    found = chunks.states(set(indexes))
+    states = chunks.states(set(indexes))
     allowed = RETRYABLE if job.ended else {ChunkState.FAILED}
     for index in indexes:
-        if index not in found:
+        if index not in states:
             raise ChunkNotFound(job.spec.job_id, index, job.counts.total)
-        if found[index] not in allowed:
-            detail = f"chunk {index} is {found[index]}, not {' or '.join(sorted(allowed, reverse=True))}"
-            raise NothingToRetry(job.spec.job_id, detail, chunk_index=str(index), state=found[index])
-    return Counter(found.values())
+        if states[index] not in allowed:
+            detail = f"chunk {index} is {states[index]}, not {' or '.join(sorted(allowed, reverse=True))}"
+            raise NothingToRetry(job.spec.job_id, detail, chunk_index=str(index), state=states[index])
+    return Counter(states.values())
 
 
 def _with_finalizer(job: Job, moved: Counter[ChunkState], indexes: Sequence[int]) -> Sequence[int]:
@@ -285,13 +285,13 @@ def _with_finalizer(job: Job, moved: Counter[ChunkState], indexes: Sequence[int]
     """
     if job.spec.finalizer_work is None:
         return indexes
-    finalizer, left = job.counts.total - 1, sum(map(job.counts.of, RETRYABLE)) - moved.total()
-    if finalizer not in indexes and left == 1 and not job.finalizer_waits:
+    finalizer, unnamed = job.counts.total - 1, sum(map(job.counts.of, RETRYABLE)) - moved.total()
+    if finalizer not in indexes and unnamed == 1 and not job.finalizer_waits:
         moved[ChunkState.CANCELLED] += 1  # it never began: it would be the only one to retry otherwise
         return [*indexes, finalizer]
-    if finalizer in indexes and left:
+    if finalizer in indexes and unnamed:
         raise NothingToRetry(
-            job.spec.job_id, f"chunk {finalizer} is its finalizer; {left} chunks before it must be named too"
+            job.spec.job_id, f"chunk {finalizer} is its finalizer; {unnamed} chunks before it must be named too"
         )
     return indexes
 

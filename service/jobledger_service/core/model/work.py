@@ -124,18 +124,18 @@ def heartbeat(job: Job, chunk: Chunk, report: WorkReport, lease_duration: int | 
 
 def _reported(job: Job, chunk: Chunk, report: WorkReport, now: Micros) -> tuple[Job, Chunk]:
     """Return job and chunk after a report: the same objects when it has nothing new."""
-    after, left, new = job, chunk, chunk
+    after, previous, new = job, chunk, chunk
     if report.progress is not None:
         progress = advance(job, chunk, report.progress)
         visits, since = _visits(chunk, report.progress, now)
         for stage, began in visits:
-            passing = replace(left, progress=replace(left.progress, stage=stage), stage_time=began)
-            after, left = after.with_stage(left, passing, now), passing
+            passing = replace(previous, progress=replace(previous.progress, stage=stage), stage_time=began)
+            after, previous = after.with_stage(previous, passing, now), passing
         new = replace(chunk, progress=progress, stage_time=since)
     new, after = _with_artifacts(new, after, report)
     if new == chunk and after is job:
         return job, chunk
-    return after.with_chunk(left, new, now, reported=report.progress is not None), new
+    return after.with_chunk(previous, new, now, reported=report.progress is not None), new
 
 
 def _visits(chunk: Chunk, report: ProgressReport, now: Micros) -> tuple[list[tuple[str, int]], int | None]:
@@ -226,17 +226,17 @@ class Failure(MsgStruct, frozen=True):
     retry_delay: int | None = None
 
 
-def fail(job: Job, chunk: Chunk, report: WorkReport, failure: Failure, others: JobChunks, now: Micros) -> Step:
-    """End a held lease with a failed attempt; `others` are the job's chunks, which the policy may stop."""
+def fail(job: Job, chunk: Chunk, report: WorkReport, failure: Failure, chunks: JobChunks, now: Micros) -> Step:
+    """End a held lease with a failed attempt; `chunks` are the job's, which the policy may stop."""
     job, chunk = _reported(job, chunk, report, now)
-    step = _fail_attempt(job, chunk, failure, AttemptOutcome.FAILED, others, now)
+    step = _fail_attempt(job, chunk, failure, AttemptOutcome.FAILED, chunks, now)
     error = failure.error
     reason = f"{error.code}: {error.message}" if error.message else error.code
     change = _change(ChangeType.CHUNK_FAILED, chunk, job.state, step.job.state, reason)
     return replace(step, change=change)
 
 
-def expire(job: Job, chunk: Chunk, jitter_sample: float, others: JobChunks, now: Micros, delay: int = 0) -> Step | None:
+def expire(job: Job, chunk: Chunk, jitter_sample: float, chunks: JobChunks, now: Micros, delay: int = 0) -> Step | None:
     """End a lease that expired `delay` microseconds ago as a failed attempt; None when it has not.
 
     An attempt whose lease lasted until its attempt_timeout has timed out: this is where an attempt ends by time.
@@ -254,13 +254,13 @@ def expire(job: Job, chunk: Chunk, jitter_sample: float, others: JobChunks, now:
         code, outcome, type_ = "LEASE_EXPIRED", AttemptOutcome.EXPIRED, ChangeType.LEASE_EXPIRED
         message = f"worker {chunk.worker} did not extend its lease in time"
     failure = Failure(WorkError(code, message, chunk.progress.stage), jitter_sample)
-    step = _fail_attempt(job, chunk, failure, outcome, others, now)
+    step = _fail_attempt(job, chunk, failure, outcome, chunks, now)
     change = _change(type_, chunk, job.state, step.job.state, message, SERVICE_ACTOR)
     return replace(step, change=change)
 
 
 def _fail_attempt(
-    job: Job, chunk: Chunk, failure: Failure, outcome: AttemptOutcome, others: JobChunks, now: Micros
+    job: Job, chunk: Chunk, failure: Failure, outcome: AttemptOutcome, chunks: JobChunks, now: Micros
 ) -> Step:
     """End an attempt that failed; `outcome` says whether its worker, its lease or a time limit ended it."""
     error = replace(failure.error, chunk_index=chunk.index, stage=failure.error.stage or chunk.progress.stage)
@@ -283,7 +283,7 @@ def _fail_attempt(
         job = replace(job, first_failure=error)
     sweep = None
     if new.state is ChunkState.FAILED and job.spec.failure_policy is FailurePolicy.FAIL_FAST:
-        job, sweep = stop_chunks(job, UNFINISHED, lambda: others.totals(now, chunk.index), now)
+        job, sweep = stop_chunks(job, UNFINISHED, lambda: chunks.totals(now, chunk.index), now)
     job, of_finalizer = settle(job, now)
     return Step(job, (new,), sweep=sweep or of_finalizer)
 

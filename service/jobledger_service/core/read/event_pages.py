@@ -112,14 +112,14 @@ def _read_part(connection: Connection, table: Table, query: EventsWanted, begin:
         "begin": begin,
         "end": end,
         "changes": sum(CHANGE_BITS[change] for change in query.changes) or _ALL,
-        "most": limit + 1,
+        "limit": limit + 1,
         "looked_at": MAX_LOOKED_AT,
     }
     looked_at, lowest, highest = connection.execute(statement.looked_at, values).one()
     fetched = connection.execute(statement.rows, values).all() if looked_at else []
     rows = [EventRow(row.position, row.job_key, row.message, None) for row in fetched[:limit]]
     last = (lowest if query.newest_first else highest) if looked_at == MAX_LOOKED_AT else None
-    return _Part(rows, bool(fetched) and fetched[0].found > len(rows), last)
+    return _Part(rows, bool(fetched) and fetched[0].row_count > len(rows), last)
 
 
 class _Statements(NamedTuple):
@@ -157,7 +157,7 @@ def _statements(table: Table, scope: str, *, newest_first: bool) -> _Statements:
         .join_from(looked_at, table, and_(*is_row))
         .where(looked_at.c.changes.bitwise_and(bindparam("changes", type_=BigInteger)) != 0)
         .order_by(order)
-        .limit(bindparam("most"))
+        .limit(bindparam("limit"))
         .subquery()
     )
     ordered = sized.c.position.desc() if newest_first else sized.c.position
@@ -165,10 +165,10 @@ def _statements(table: Table, scope: str, *, newest_first: bool) -> _Statements:
         sized.c.position,
         sized.c.job_key,
         (func.sum(sized.c.size).over(order_by=ordered) - sized.c.size).label("bytes_before"),
-        func.count().over().label("found"),
+        func.count().over().label("row_count"),
     ).subquery()
     rows = (
-        select(position, table.c.job_key, table.c.message, measured.c.found)
+        select(position, table.c.job_key, table.c.message, measured.c.row_count)
         .join_from(
             measured, table, and_(table.c.position == measured.c.position, table.c.job_key == measured.c.job_key)
         )

@@ -29,7 +29,7 @@ class TermWalk:
             select(event_terms.c.term, block, event_terms.c.bits)
             .where(block.between(bindparam("first", type_=BigInteger), bindparam("last", type_=BigInteger)))
             .order_by(block.desc() if newest_first else block)
-            .limit(bindparam("most", type_=Integer))
+            .limit(bindparam("limit", type_=Integer))
         )
         return self._dialect.first_of_each(first, event_terms.c.term)
 
@@ -46,7 +46,7 @@ class TermWalk:
             "keys": self._dialect.key_values(terms),
             "first": begin // BLOCK,
             "last": end // BLOCK,
-            "most": max_blocks,
+            "limit": max_blocks,
         }
         blocks: defaultdict[int, int] = defaultdict(int)
         of_term: defaultdict[str, list[int]] = defaultdict(list)

@@ -34,7 +34,7 @@ class KindFiguresReader:
         self._numbers = select(counts.c.kind, counts.c.state, *numbers).where(
             counts.c.owner == ALL_OWNERS, counts.c.kind.in_(dialect.keys())
         )
-        shown_kinds = dialect.keys().subquery("wanted")
+        shown_kinds = dialect.keys().subquery("shown")
         oldest = (
             select(waiting_since)
             .where(jobs.c.kind == shown_kinds.c[0], waiting_jobs)
@@ -53,7 +53,7 @@ class KindFiguresReader:
         kinds: dict[str, None] = {}
         for largest in self._largest:
             if len(kinds) < limit:
-                kinds |= dict.fromkeys(connection.execute(largest, {"most": limit}).scalars())
+                kinds |= dict.fromkeys(connection.execute(largest, {"limit": limit}).scalars())
         shown = list(kinds)[:limit]
         figures = {kind: KindFigures() for kind in (*shown, ALL_KINDS)}
         keys = {"keys": self._dialect.key_values(figures)}
@@ -68,16 +68,16 @@ class KindFiguresReader:
 
 
 def _largest(states: list[JobState]) -> Select[Any]:
-    """Return the statement of the kinds with the most jobs in some states, `most` of each state, the largest first."""
+    """Return the statement of the kinds with the most jobs in some states, `limit` of each state, the largest first."""
     parts = [
         select(
             select(counts.c.kind, counts.c.size)
             .where(counts.c.state == literal(state.value), sized)
             .order_by(counts.c.size.desc(), counts.c.kind)
-            .limit(bindparam("most"))
+            .limit(bindparam("limit"))
             .subquery()
         )
         for state in states
     ]
-    largest = union_all(*parts).subquery("found")
+    largest = union_all(*parts).subquery("largest")
     return select(largest.c.kind).group_by(largest.c.kind).order_by(func.max(largest.c.size).desc(), largest.c.kind)

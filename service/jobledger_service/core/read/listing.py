@@ -204,7 +204,7 @@ def _sorted(connection: Connection, dialect: Dialect, listing: Listing, tests: d
     names = tuple(sorted(tests.keys() - {"keys"}))
     statement = sorted_few(listing.order, names, dialect, ascending=listing.ascending, after=listing.after is not None)
     values = parameters(tests, dialect)
-    values["most"] = max(listing.limit, listing.count_to) + 1
+    values["limit"] = max(listing.limit, listing.count_to) + 1
     if listing.after is not None:
         values |= place_parameters("after", listing.after)
     return [PageKey(*row) for row in connection.execute(statement, values)]
@@ -240,9 +240,9 @@ def _candidates(
     is_walked = main.by.table is job_labels and "state_among" not in main.tests
     for condition, _ in indexed_conditions(job_filter, indexes)[1 if is_walked else 0 :]:
         yield _keys_of(steps, label_routes(job_filter, condition, indexes), max_jobs), False
-    for other in bounded(job_filter):
-        if other is not order:
-            bound = replace(route(job_filter, other, states_of(job_filter), indexes), tests={})
+    for bounded_order in bounded(job_filter):
+        if bounded_order is not order:
+            bound = replace(route(job_filter, bounded_order, states_of(job_filter), indexes), tests={})
             yield _keys_of(steps, [bound], max_jobs), False
 
 
@@ -250,7 +250,7 @@ def _search(
     connection: Connection, dialect: Dialect, job_filter: JobFilter, parts: list[list[str]], max_jobs: int
 ) -> list[str]:
     query = dialect.query_value([[f"{owner_mark(job_filter.owner)} "], *parts])
-    return list(connection.execute(_searched(dialect), {"query": query, "most": max_jobs + 1}).scalars())
+    return list(connection.execute(_searched(dialect), {"query": query, "limit": max_jobs + 1}).scalars())
 
 
 def _keys_of(steps: Steps, parts: Iterable[Route], max_jobs: int) -> list[str]:
@@ -264,7 +264,7 @@ def _keys_of(steps: Steps, parts: Iterable[Route], max_jobs: int) -> list[str]:
 
 
 def _searched(dialect: Dialect) -> Select[Any]:
-    return dialect.searched().limit(bindparam("most"))
+    return dialect.searched().limit(bindparam("limit"))
 
 
 def _service_jobs(connection: Connection, owner: str) -> int:
@@ -287,8 +287,8 @@ def _counted(connection: Connection, dialect: Dialect, job_filter: JobFilter) ->
         return None, None
     among = {name: keys for name in ("state", "kind") if (keys := getattr(job_filter, f"{name}s"))}
     values = {"owner": job_filter.owner, **{name: dialect.key_values(sorted(keys)) for name, keys in among.items()}}
-    [(of_callers, others)] = _total(dialect, tuple(among)).rows(connection, values)
-    return (int(of_callers), int(others)) if job_filter.callers_only else (int(of_callers + others), 0)
+    [(of_callers, of_service)] = _total(dialect, tuple(among)).rows(connection, values)
+    return (int(of_callers), int(of_service)) if job_filter.callers_only else (int(of_callers + of_service), 0)
 
 
 @lru_cache

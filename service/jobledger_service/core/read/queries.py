@@ -125,12 +125,12 @@ class Queries:
         read = await self._readers.for_single_jobs(self._store.read_jobs, keys, view, SMALL)
         unread = set(read.unread)
 
-        def found(key: str) -> _SmallJob:
+        def small_job(key: str) -> _SmallJob:
             if key in unread:
                 raise NotReadError
             return _SmallJob(read.jobs.get(key), read.position, key in read.unreadable, {})
 
-        return found
+        return small_job
 
     async def show_job(
         self, key: str, show: ShowJob[R], view: View, *, for_watch: bool = False, call_key: Hashable = None

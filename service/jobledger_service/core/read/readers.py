@@ -70,7 +70,7 @@ def _answer(callers: "Iterable[asyncio.Future[Any]]", done: "asyncio.Future[Any]
 
 
 class _PendingRead(MsgStruct):
-    """A waiting read, and who asked for it; `same` is what equal reads have in common, None for one of its own.
+    """A waiting read, and who asked for it; `shared_key` is what equal reads have in common, None for one of its own.
 
     A watch's read is not counted, as watches have bounds of their own.
     """
@@ -78,7 +78,7 @@ class _PendingRead(MsgStruct):
     callers: "list[asyncio.Future[Any]]"
     read: Callable[[], Any]
     counted: bool
-    same: Hashable = None
+    shared_key: Hashable = None
 
 
 class _Share(MsgStruct):
@@ -126,26 +126,26 @@ class SharedReaders:
         """Run a read in the turn of who calls, or else of `owner`; raises TooManyReads when too many wait."""
         return await self._submit(charged_owner(owner), partial(read, *args, **kwargs), counted=True)
 
-    async def run_shared(self, owner: str, same: Hashable, read: Callable[[], R]) -> R:
-        """Do the same, once for the calls with the same `same` that wait together: it begins after all of them.
+    async def run_shared(self, owner: str, shared_key: Hashable, read: Callable[[], R]) -> R:
+        """Run one read for the calls with this `shared_key` that wait together, after all of them began to wait.
 
         While such a read runs, later calls wait for the next one, so that they come together.
         """
-        return await self._submit(charged_owner(owner), read, counted=True, same=same)
+        return await self._submit(charged_owner(owner), read, counted=True, shared_key=shared_key)
 
     async def run_for_watch(self, owner: str, read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a read of an owner's watch in its turn; any number of them may wait."""
         return await self._submit(owner, partial(read, *args, **kwargs), counted=False)
 
-    async def run_for_watches(self, owner: str, same: Hashable, read: Callable[[], R]) -> R:
-        """Do the same, once for the watches with the same `same` that wait together: it begins after all of them."""
-        return await self._submit(owner, read, counted=False, same=same)
+    async def run_for_watches(self, owner: str, shared_key: Hashable, read: Callable[[], R]) -> R:
+        """Run one read for the watches with this `shared_key` that wait together, after all of them began to wait."""
+        return await self._submit(owner, read, counted=False, shared_key=shared_key)
 
     def close(self) -> None:
         """Wait for the running reads."""
         self._threads.shutdown(wait=True)
 
-    async def _submit(self, owner: str, read: Callable[[], R], *, counted: bool, same: Hashable = None) -> R:
+    async def _submit(self, owner: str, read: Callable[[], R], *, counted: bool, shared_key: Hashable = None) -> R:
         share = self._shares.get(owner)
         if share is None:
             share = self._shares[owner] = _Share(self._turn)
@@ -153,13 +153,13 @@ class SharedReaders:
             raise TooManyReads(owner, self._limit)
         caller: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         share.counted += counted
-        one = share.shared.get(same)
-        if one is None or len(one.callers) >= MAX_SHARING:
-            one = _PendingRead([], read, counted, same)
-            share.waiting.append(one)
-            if same is not None:
-                share.shared[same] = one
-        one.callers.append(caller)
+        pending = share.shared.get(shared_key)
+        if pending is None or len(pending.callers) >= MAX_SHARING:
+            pending = _PendingRead([], read, counted, shared_key)
+            share.waiting.append(pending)
+            if shared_key is not None:
+                share.shared[shared_key] = pending
+        pending.callers.append(caller)
         self._line_up(owner, share)
         self._start()
         return await self._waits.answer(caller)
@@ -180,26 +180,26 @@ class SharedReaders:
                 continue
             share.in_line = False
             self._turn = used
-            one = _next_of(share)
-            if one is not None:
-                self._begin(owner, share, one)
+            pending = _next_of(share)
+            if pending is not None:
+                self._begin(owner, share, pending)
             self._line_up(owner, share)
 
-    def _begin(self, owner: str, share: _Share, one: _PendingRead) -> None:
+    def _begin(self, owner: str, share: _Share, pending: _PendingRead) -> None:
         self._idle -= 1
         share.running += 1
         share.used += READ_COST
-        if one.same is not None:
-            share.shared_running.add(one.same)
-        running = asyncio.get_running_loop().run_in_executor(self._threads, one.read)
-        running.add_done_callback(partial(self._end, owner, share, one, self._clock()))
+        if pending.shared_key is not None:
+            share.shared_running.add(pending.shared_key)
+        running = asyncio.get_running_loop().run_in_executor(self._threads, pending.read)
+        running.add_done_callback(partial(self._end, owner, share, pending, self._clock()))
 
-    def _end(self, owner: str, share: _Share, one: _PendingRead, begun: float, done: "asyncio.Future[Any]") -> None:
+    def _end(self, owner: str, share: _Share, pending: _PendingRead, begun: float, done: "asyncio.Future[Any]") -> None:
         self._idle += 1
         share.running -= 1
         share.used += self._clock() - begun
-        share.shared_running.discard(one.same)
-        _answer(one.callers, done)
+        share.shared_running.discard(pending.shared_key)
+        _answer(pending.callers, done)
         self._line_up(owner, share)
         self._forget()
         self._start()
@@ -216,19 +216,19 @@ class SharedReaders:
 def _next_place(share: _Share) -> int | None:
     """Return the place of the next read; None when all that wait are equal to running ones."""
     running = share.shared_running
-    return next((place for place, one in enumerate(share.waiting) if one.same not in running), None)
+    return next((place for place, pending in enumerate(share.waiting) if pending.shared_key not in running), None)
 
 
 def _next_of(share: _Share) -> _PendingRead | None:
     """Take the next of an owner's reads of whose callers one is still there."""
     while (place := _next_place(share)) is not None:
-        one = share.waiting[place]
+        pending = share.waiting[place]
         del share.waiting[place]
-        share.counted -= one.counted * len(one.callers)
-        if share.shared.get(one.same) is one:
-            del share.shared[one.same]
-        if not all(caller.done() for caller in one.callers):
-            return one
+        share.counted -= pending.counted * len(pending.callers)
+        if share.shared.get(pending.shared_key) is pending:
+            del share.shared[pending.shared_key]
+        if not all(caller.done() for caller in pending.callers):
+            return pending
     return None
 
 
@@ -259,5 +259,5 @@ class Readers:
 
     def close(self) -> None:
         """Wait for the running reads."""
-        for one in (self._owners, self._single_jobs, self._server, self._feed):
-            one.close()
+        for reader in (self._owners, self._single_jobs, self._server, self._feed):
+            reader.close()

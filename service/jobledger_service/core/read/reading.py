@@ -86,7 +86,7 @@ def _events(dialect: Dialect, *conditions: ColumnElement[bool]) -> DriverStateme
     """
     first = events.c.position > bindparam("after"), *conditions
     if not dialect.has_row_locks:
-        plain = select(*_EVENT_COLUMNS).where(*first).order_by(events.c.position).limit(bindparam("most"))
+        plain = select(*_EVENT_COLUMNS).where(*first).order_by(events.c.position).limit(bindparam("limit"))
         return DriverStatement(plain)
     size = func.length(events.c.message) + events.c.artifacts_bytes
     measured = (
@@ -96,7 +96,7 @@ def _events(dialect: Dialect, *conditions: ColumnElement[bool]) -> DriverStateme
         )
         .where(*first)
         .order_by(events.c.position)
-        .limit(bindparam("most"))
+        .limit(bindparam("limit"))
         .subquery()
     )
     within = (
@@ -120,7 +120,7 @@ class ReadStore:
         page = select_chunks(with_outputs=True).where(
             chunks.c.job_key == bindparam("key"), chunks.c.chunk_index > bindparam("after", type_=BigInteger)
         )
-        page = page.order_by(chunks.c.chunk_index).limit(bindparam("most", type_=BigInteger))
+        page = page.order_by(chunks.c.chunk_index).limit(bindparam("limit", type_=BigInteger))
         in_states = page.where(database.dialect.is_one_of(chunks.c.state, "states"))
         self._chunks = {
             of_states: bounded(database.dialect, in_states if of_states else page) for of_states in (False, True)
@@ -202,7 +202,7 @@ class ReadStore:
         values = {
             "key": job_key,
             "after": after,
-            "most": limit + 1,
+            "limit": limit + 1,
             "states": self._database.dialect.key_values(sorted(states)),
         }
         with self._database.read() as connection:
@@ -235,7 +235,7 @@ class ReadStore:
 
         `bare` ones lack their artifacts.
         """
-        values: dict[str, object] = {"after": after, "most": limit}
+        values: dict[str, object] = {"after": after, "limit": limit}
         statement = self._events
         if job_key is not None:
             statement, values["key"] = self._events_of_job, job_key
@@ -243,8 +243,8 @@ class ReadStore:
             statement, values["owner"] = self._events_of_owner, owner
         with self._database.read() as connection:
             position, trimmed = position_of(connection), connection.execute(_TRIMMED).scalar_one()
-            found, size = statement.fetch(connection, values, _within)
-            rows = [EventRow(*row[:4]) for row in found] if bare else with_artifacts(connection, found)
+            fetched, size = statement.fetch(connection, values, _within)
+            rows = [EventRow(*row[:4]) for row in fetched] if bare else with_artifacts(connection, fetched)
 
         return _events_read(rows, size, after, limit, position, trimmed)
 

@@ -83,10 +83,10 @@ def states_of(job_filter: JobFilter) -> frozenset[JobState]:
 
 def route(job_filter: JobFilter, order: Order, states: frozenset[JobState], indexes: LabelIndexes) -> Route:
     """Return the walk of the jobs in these states: by a value of a label, if one is indexed."""
-    for condition, others in indexed_conditions(job_filter, indexes)[:1]:
+    for condition, rest in indexed_conditions(job_filter, indexes)[:1]:
         by, arms = _label_arms(condition, indexes, order, states)
         if order is not Order.UPDATE_TIME and len(arms) <= MAX_ARMS:
-            return _route(others, order, states, by, arms)
+            return _route(rest, order, states, by, arms)
     return _route(job_filter, order, states, *_arms(job_filter, order, states))
 
 
@@ -250,7 +250,7 @@ class Steps(MsgStruct, frozen=True):
         """Return the next keys of a route after a place, up to another one, without the first `skip`."""
         values: dict[str, object] = {
             "owner": route.owner,
-            "most": limit,
+            "limit": limit,
             "skip": skip,
             **parameters(route.tests, self.dialect),
         }

@@ -62,7 +62,7 @@ class Shape(MsgStruct, frozen=True):
 
 @lru_cache(maxsize=512)
 def walk(shape: Shape, dialect: Dialect) -> Select[Any] | CompoundSelect[Any]:
-    """Return the statement that finds keys in order: `most` of them, after the first `skip`."""
+    """Return the statement that finds keys in order: `limit` of them, after the first `skip`."""
     arms = [_arm(shape, dialect, number) for number in range(shape.arms)]
     ordered = _ordered(shape, _place(shape.by.table, shape.order))
     if len(arms) == 1:
@@ -72,7 +72,7 @@ def walk(shape: Shape, dialect: Dialect) -> Select[Any] | CompoundSelect[Any]:
     return merged.order_by(*_ordered(shape, names)).limit(_LIMIT).offset(_SKIP)
 
 
-_LIMIT: Final = bindparam("most", type_=Integer)
+_LIMIT: Final = bindparam("limit", type_=Integer)
 _SKIP: Final = bindparam("skip", type_=Integer)
 
 
@@ -92,11 +92,11 @@ def _arm(shape: Shape, dialect: Dialect, number: int) -> Select[Any]:
     if table is jobs:
         return arm.where(*(condition(name, dialect) for name in shape.tests))
     arm = arm.where(*(condition(name, dialect, table) for name in shape.tests if name in _TESTS_OF_LABELS))
-    others = [condition(name, dialect) for name in shape.tests if name not in _TESTS_OF_LABELS]
-    if not others:
+    job_tests = [condition(name, dialect) for name in shape.tests if name not in _TESTS_OF_LABELS]
+    if not job_tests:
         return arm
     # A join would let the planner change the order.
-    passes = select(and_(*others)).where(jobs.c.job_key == table.c.job_key)
+    passes = select(and_(*job_tests)).where(jobs.c.job_key == table.c.job_key)
     return arm.where(passes.correlate(table).scalar_subquery())
 
 
@@ -175,7 +175,7 @@ def _words_hold(name: str, dialect: Dialect) -> ColumnElement[bool]:
 
 @lru_cache(maxsize=512)
 def sorted_few(order: Order, tests: tuple[str, ...], dialect: Dialect, *, ascending: bool, after: bool) -> Select[Any]:
-    """Return the statement that finds, in order, those of the jobs in `keys` that pass tests: `most` of them."""
+    """Return the statement that finds, in order, those of the jobs in `keys` that pass tests: `limit` of them."""
     place = _place(jobs, order)
     if order is Order.END_TIME:
         place[0] = func.coalesce(place[0], literal_column(str(NEVER), BigInteger))
@@ -185,5 +185,5 @@ def sorted_few(order: Order, tests: tuple[str, ...], dialect: Dialect, *, ascend
     if after:
         statement = statement.where(_beyond(order, place, ascending=ascending))
     return statement.order_by(*(place if ascending else [column.desc() for column in place])).limit(
-        bindparam("most", type_=Integer)
+        bindparam("limit", type_=Integer)
     )

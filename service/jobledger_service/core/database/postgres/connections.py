@@ -69,7 +69,7 @@ class BoundedConnection(psycopg.Connection[Any]):
             return super().wait(gen, interval, timeout)
         if self.deadline.is_over:
             raise errors.QueryCanceled(_DEADLINE_MESSAGE)
-        remaining = self.deadline.left + CLIENT_GRACE_SECONDS
+        remaining = self.deadline.remaining + CLIENT_GRACE_SECONDS
         bound = remaining if self.answer_timeout is None else min(remaining, self.answer_timeout)
         if bound == inf:
             return super().wait(gen, interval)

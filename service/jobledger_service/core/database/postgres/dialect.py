@@ -67,7 +67,7 @@ class Postgres(Dialect):
     def chunk_keys(self) -> FromClause:
         arrays = (bindparam("job_keys", type_=ARRAY(Text)), bindparam("indexes", type_=ARRAY(Integer)))
         named = (column("job_key", Text), column("chunk_index", Integer))
-        return func.unnest(*arrays).table_valued(*named, name="wanted").render_derived()
+        return func.unnest(*arrays).table_valued(*named, name="named").render_derived()
 
     def chunk_key_values(self, keys: Sequence[ChunkKey]) -> dict[str, object]:
         return {"job_keys": Texts([key for key, _ in keys]), "indexes": Integers([index for _, index in keys])}
@@ -92,10 +92,10 @@ class Postgres(Dialect):
     def update(self, table: Table, names: Sequence[str], count: int) -> str:  # noqa: ARG002  as above
         keys = keys_of(table)
         changes = ", ".join(f'"{name}" = {_cast(table, name)}' for name in names if name not in keys)
-        return f"UPDATE {table.name} SET {changes} FROM {_unnest(table, names)} WHERE {_found(table, keys)}"
+        return f"UPDATE {table.name} SET {changes} FROM {_unnest(table, names)} WHERE {_is_row(table, keys)}"
 
     def delete(self, table: Table, names: Sequence[str], count: int) -> str:  # noqa: ARG002  as above
-        return f"DELETE FROM {table.name} USING {_unnest(table, names)} WHERE {_found(table, names)}"
+        return f"DELETE FROM {table.name} USING {_unnest(table, names)} WHERE {_is_row(table, names)}"
 
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
         return postgresql.insert(table)
@@ -116,11 +116,11 @@ class Postgres(Dialect):
 
     def merged_walk(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:
         """Return it with the order of the whole, which PostgreSQL does not push down, and without what is too much."""
-        limit = bindparam("most", type_=Integer) + bindparam("skip", type_=Integer)
+        limit = bindparam("limit", type_=Integer) + bindparam("skip", type_=Integer)
         return select(walk.order_by(*ordered).limit(limit).subquery())
 
     def first_of_each(self, walk: Select[Any], of: Column[Any]) -> Select[Any]:
-        keys = self.keys().subquery("wanted")
+        keys = self.keys().subquery("keys")
         first = walk.where(of == keys.c[0]).lateral("first")
         return select(first).join_from(keys, first, true())
 
@@ -204,14 +204,14 @@ def _array(table: Table, name: str) -> type[Array]:
 
 
 def _cast(table: Table, name: str) -> str:
-    return f'CAST(given."{name}" AS JSONB)' if _type(table, name) == "JSONB" else f'given."{name}"'
+    return f'CAST(batch."{name}" AS JSONB)' if _type(table, name) == "JSONB" else f'batch."{name}"'
 
 
-def _found(table: Table, names: Sequence[str]) -> str:
-    return " AND ".join(f'{table.name}."{name}" = given."{name}"' for name in names)
+def _is_row(table: Table, names: Sequence[str]) -> str:
+    return " AND ".join(f'{table.name}."{name}" = batch."{name}"' for name in names)
 
 
 def _unnest(table: Table, names: Sequence[str]) -> str:
     types = {name: _type(table, name).replace("JSONB", "TEXT") for name in names}
     arrays = ", ".join(f"CAST(%({name})b AS {type_}[])" for name, type_ in types.items())
-    return f"unnest({arrays}) AS given ({listed(names)})"
+    return f"unnest({arrays}) AS batch ({listed(names)})"

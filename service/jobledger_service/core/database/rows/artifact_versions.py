@@ -35,7 +35,7 @@ KEYS_AT_ONCE: Final = 200
 VERSIONS_AT_ONCE: Final = 2_000
 """References to versions after which a step of trimming ends: each is a deletion by key."""
 _KEY: Final = [artifact_versions.c[name] for name in ArtifactsKey._fields]
-_KEY_COLUMNS: Final = [column(one.name, one.type) for one in _KEY]
+_KEY_COLUMNS: Final = [column(part.name, part.type) for part in _KEY]
 _OF: Final = [f"of_{name}" for name in ArtifactsKey._fields]
 _FORGET_OLDER: Final = delete(artifact_versions).where(
     *(part == bindparam(name) for part, name in zip(_KEY[:3], _OF, strict=False)),
@@ -60,7 +60,7 @@ class References(MsgStruct, frozen=True, array_like=True):
         versions = self.versions
         if before:
             versions = [] if self.previous is None else [(JOB_ITSELF, self.previous[0])]
-        return [ArtifactsKey(job_key, self.uid, *one) for one in versions]
+        return [ArtifactsKey(job_key, self.uid, *version) for version in versions]
 
 
 def references_row(delta: JobDelta, entry: Entry) -> Cells:
@@ -86,15 +86,15 @@ def version_rows(delta: JobDelta, entry: Entry) -> Iterator[Cells]:
 
 def read_versions(connection: Connection, keys: Iterable[ArtifactsKey]) -> dict[ArtifactsKey, bytes]:
     """Return the encoded artifacts of those of some versions that there are, each once."""
-    some, found = list(dict.fromkeys(keys)), {}
-    for begin in range(0, len(some), KEYS_AT_ONCE):
+    distinct, encoded = list(dict.fromkeys(keys)), {}
+    for begin in range(0, len(distinct), KEYS_AT_ONCE):
         # joined, not `IN`: SQLite reads all versions to find a tuple of four columns in a list
-        wanted = values(*_KEY_COLUMNS, name="wanted").data(some[begin : begin + KEYS_AT_ONCE]).cte()
-        is_wanted = and_(*(wanted.c[one.name] == one for one in _KEY))
-        versions = select(*_KEY, artifact_versions.c.encoded).join_from(wanted, artifact_versions, is_wanted)
+        named = values(*_KEY_COLUMNS, name="named").data(distinct[begin : begin + KEYS_AT_ONCE]).cte()
+        is_named = and_(*(named.c[part.name] == part for part in _KEY))
+        versions = select(*_KEY, artifact_versions.c.encoded).join_from(named, artifact_versions, is_named)
         rows = connection.execute(versions)
-        found.update({ArtifactsKey._make(row[:-1]): row[-1] for row in rows})
-    return found
+        encoded.update({ArtifactsKey._make(row[:-1]): row[-1] for row in rows})
+    return encoded
 
 
 def with_artifacts(connection: Connection, rows: Sequence[Any], *, before: bool = False) -> list[EventRow]:
@@ -103,9 +103,9 @@ def with_artifacts(connection: Connection, rows: Sequence[Any], *, before: bool 
     With `before` the message shows the job before.
     """
     needed = {row[0]: _keys(row[1], row[4], before=before) for row in rows if row[4] is not None}
-    found = read_versions(connection, (key for keys in needed.values() for key in keys)) if needed else {}
+    versions = read_versions(connection, (key for keys in needed.values() for key in keys)) if needed else {}
     return [
-        EventRow(position, job_key, message, fields, {key: found.get(key) for key in needed.get(position, ())})
+        EventRow(position, job_key, message, fields, {key: versions.get(key) for key in needed.get(position, ())})
         for position, job_key, message, fields, _ in rows
     ]
 
@@ -178,5 +178,5 @@ def last_version(connection: Connection, job_key: str, uid: bytes, first: int) -
         .order_by(artifact_versions.c.revision.desc())
         .limit(1)
     )
-    found = connection.execute(last).first()
-    return None if found is None else (found.chunk_index, found.content)
+    row = connection.execute(last).first()
+    return None if row is None else (row.chunk_index, row.content)

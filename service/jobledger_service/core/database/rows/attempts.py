@@ -66,14 +66,14 @@ def has_had_task() -> ColumnElement[bool]:
 
 def jobs_of_task(connection: Connection, owner: str, task_id: str, limit: int) -> list[str]:
     """Return the keys of the owner's jobs that have or had a task; one may be there several times."""
-    values = {"owner": owner, "task_id": task_id, "first": f"{owner}/", "last": f"{owner}0", "most": limit}
+    values = {"owner": owner, "task_id": task_id, "first": f"{owner}/", "last": f"{owner}0", "limit": limit}
     return [key for arm in _OF_TASK for key in connection.execute(arm, values).scalars()]
 
 
 _OF_TASK: Final = (
     select(chunks.c.job_key)
     .where(has_task, chunks.c.owner == bindparam("owner"), chunks.c.task_id == bindparam("task_id", type_=Text))
-    .limit(bindparam("most", type_=Integer)),
+    .limit(bindparam("limit", type_=Integer)),
     # The character after the slash, with which keys of this owner begin, is 0.
     select(attempts.c.job_key)
     .where(
@@ -82,7 +82,7 @@ _OF_TASK: Final = (
         attempts.c.job_key > bindparam("first", type_=Text),
         attempts.c.job_key < bindparam("last", type_=Text),
     )
-    .limit(bindparam("most", type_=Integer)),
+    .limit(bindparam("limit", type_=Integer)),
 )
 
 
@@ -112,38 +112,38 @@ class AttemptReads:
         last = select(attempts.c.job_key, *_columns(attempts)).order_by(attempts.c.attempt_end_time.desc())
         return self._dialect.first_of_each(last.limit(LAST_ATTEMPTS), attempts.c.job_key)
 
-    def page(self, connection: Connection, wanted: AttemptsWanted, room: int) -> AttemptsRead:
+    def page(self, connection: Connection, query: AttemptsWanted, room: int) -> AttemptsRead:
         """Return the attempts after a place, as many as fit into `room` bytes: at least one, if there is one."""
         values = {
-            "key": wanted.job_key,
-            "index": wanted.chunk_index,
-            "task_id": wanted.task_id,
-            "after_index": wanted.after.chunk_index,
-            "after_number": wanted.after.number,
-            "most": wanted.limit + 1,
+            "key": query.job_key,
+            "index": query.chunk_index,
+            "task_id": query.task_id,
+            "after_index": query.after.chunk_index,
+            "after_number": query.after.number,
+            "limit": query.limit + 1,
             "skip": 0,
             "room": room,
         }
-        rows = connection.execute(self._pages[wanted.chunk_index is not None, bool(wanted.task_id)], values).all()
-        shown = rows[: wanted.limit]
+        rows = connection.execute(self._pages[query.chunk_index is not None, bool(query.task_id)], values).all()
+        shown = rows[: query.limit]
         bad: set[tuple[str, int]] = set()
-        found = self._read(wanted.job_key, [row[:-2] for row in shown], bad)
-        last = AttemptPlace(*shown[-1][:2]) if shown else wanted.after
-        more = bool(rows) and rows[0].found > len(shown)
-        return AttemptsRead(found, last, more, sorted(index for _, index in bad))
+        readable = self._read(query.job_key, [row[:-2] for row in shown], bad)
+        last = AttemptPlace(*shown[-1][:2]) if shown else query.after
+        more = bool(rows) and rows[0].row_count > len(shown)
+        return AttemptsRead(readable, last, more, sorted(index for _, index in bad))
 
     def added(self, connection: Connection, jobs: Iterable[JobRead]) -> Iterator[JobRead]:
         """Yield jobs in view FULL with their last attempts, which are a statement for each 50 of them."""
-        left = iter(jobs)
-        while some := list(islice(left, _JOBS_AT_ONCE)):
+        remaining = iter(jobs)
+        while batch := list(islice(remaining, _JOBS_AT_ONCE)):
             # an earlier attempt may also be one at a chunk that was not read
-            keys = [one.key for one in some if one.more_chunks or any(c.attempt_number > 1 for c in one.chunks)]
+            keys = [job.key for job in batch if job.more_chunks or any(c.attempt_number > 1 for c in job.chunks)]
             earlier: dict[str, list[Sequence[Any]]] = {}
             for key, *row in connection.execute(self._last, {"keys": self._dialect.key_values(keys)}) if keys else ():
                 earlier.setdefault(key, []).append(row)
-            for one in some:
-                found = self._read(one.key, earlier.get(one.key, ()), set())
-                yield replace(one, attempts=last_attempts(one.chunks, found))
+            for job in batch:
+                earlier_attempts = self._read(job.key, earlier.get(job.key, ()), set())
+                yield replace(job, attempts=last_attempts(job.chunks, earlier_attempts))
 
     def _read(self, job_key: str, rows: Sequence[Sequence[Any]], bad: set[tuple[str, int]]) -> list[Attempt]:
         read = (self._unreadable.read("attempt", _attempt, row, (job_key, row[0]), bad) for row in rows)
@@ -173,18 +173,18 @@ def _arm(table: FromClause, *conditions: ColumnElement[bool], of_chunk: bool, of
 
 
 def _page(dialect: Dialect, *arms: Select[Any]) -> Select[Any]:
-    """Return the first `most` attempts of some arms, in order, up to the one that fills `room` bytes.
+    """Return the first `limit` attempts of these arms, in order, up to the one that fills `room` bytes.
 
     The last two columns of each row are the bytes before it, and the number of all attempts that were found.
     """
     merged = union_all(*(dialect.merged_walk(arm, _ORDER) for arm in arms))
-    one = merged.order_by(*_ORDER).limit(bindparam("most", type_=Integer)).subquery()
-    size = func.length(one.c.current) + 4 * func.length(one.c.task_id + one.c.worker) + _ROW_BYTES
-    order = (one.c.chunk_index, one.c.attempt_number)
+    first = merged.order_by(*_ORDER).limit(bindparam("limit", type_=Integer)).subquery()
+    size = func.length(first.c.current) + 4 * func.length(first.c.task_id + first.c.worker) + _ROW_BYTES
+    order = (first.c.chunk_index, first.c.attempt_number)
     measured = select(
-        one,
+        first,
         (func.sum(size).over(order_by=order) - size).label("bytes_before"),
-        func.count().over().label("found"),
+        func.count().over().label("row_count"),
     ).subquery()
     return (
         select(measured)

@@ -68,11 +68,13 @@ class RequestRows(_Rows):
 
     def insert(self, connection: Connection, new: Mapping[str, Request], now: Micros) -> None:
         """Insert new ones, in the order of their keys."""
-        self._row_sets.insert(connection, requests, [_request_row(key, one, now) for key, one in sorted(new.items())])
+        self._row_sets.insert(
+            connection, requests, [_request_row(key, request, now) for key, request in sorted(new.items())]
+        )
 
     def update(self, connection: Connection, changed: Mapping[str, Request], now: Micros) -> None:
         """Write claims that took effect once more, in the order of their keys."""
-        rows = [_request_row(key, one, now) for key, one in sorted(changed.items())]
+        rows = [_request_row(key, request, now) for key, request in sorted(changed.items())]
         self._row_sets.update(connection, requests, rows)
 
 
@@ -83,13 +85,13 @@ def _leases(encoded: bytes) -> tuple[Lease, ...]:
     return ()
 
 
-def _request_row(key: str, one: Request, now: Micros) -> Row:
+def _request_row(key: str, request: Request, now: Micros) -> Row:
     return {
         "request_key": key,
-        "job_key": one.job_key,
-        "fingerprint": one.fingerprint,
-        "leases": msgpack.encode(one.leases) if one.leases else b"",
-        "expire_time": now + (JOB_REQUESTS_KEPT if one.job_key else CLAIMS_KEPT),
+        "job_key": request.job_key,
+        "fingerprint": request.fingerprint,
+        "leases": msgpack.encode(request.leases) if request.leases else b"",
+        "expire_time": now + (JOB_REQUESTS_KEPT if request.job_key else CLAIMS_KEPT),
     }
 
 
@@ -98,8 +100,8 @@ class RunRows(_Rows):
 
     def __init__(self, dialect: Dialect) -> None:
         super().__init__(dialect)
-        found = select(runs.c.job_key, runs.c.run).where(runs.c.job_key.in_(dialect.keys()))
-        self.find_rows = DriverStatement(found)
+        statement = select(runs.c.job_key, runs.c.run).where(runs.c.job_key.in_(dialect.keys()))
+        self.find_rows = DriverStatement(statement)
 
     def find(self, connection: Connection, keys: Iterable[str]) -> dict[str, RunState]:
         """Return those that exist, by job."""

@@ -20,7 +20,7 @@ CHUNK_COLUMNS, chunk_of = row_reader(Chunk, CHUNK_FIELDS, chunks)
 UID_OF_CHUNK: Final = select(jobs.c.uid).where(jobs.c.job_key == chunks.c.job_key).scalar_subquery()
 
 
-def with_artifacts(some: FromClause) -> FromClause:
+def with_artifacts(source: FromClause) -> FromClause:
     """Return chunks of existing jobs joined with their artifacts."""
     version = and_(
         artifact_versions.c.job_key == chunks.c.job_key,
@@ -28,7 +28,7 @@ def with_artifacts(some: FromClause) -> FromClause:
         artifact_versions.c.chunk_index == chunks.c.chunk_index,
         artifact_versions.c.revision == chunks.c.artifacts_revision,
     )
-    return some.outerjoin(artifact_versions, version)
+    return source.outerjoin(artifact_versions, version)
 
 
 WHOLE_CHUNKS: Final = with_artifacts(chunks)

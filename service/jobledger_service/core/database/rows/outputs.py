@@ -47,20 +47,20 @@ class JobOutputs:
         self._dialect = dialect
         source = jobs.join(outputs, _OF_JOB)
         named = jobs.c.job_key.in_(dialect.keys())
-        wanted = select(jobs.c.job_key, jobs.c.uid, outputs.c.encoded).select_from(source).where(named)
-        self._outputs = DriverStatement(wanted)
+        statement = select(jobs.c.job_key, jobs.c.uid, outputs.c.encoded).select_from(source).where(named)
+        self._outputs = DriverStatement(statement)
 
     def read(self, connection: Connection, keys: Iterable[str]) -> dict[str, tuple[bytes, bytes]]:
         """Return the uid and the encoded output of each of these jobs that has one, by key."""
-        found = self._outputs.rows(connection, {"keys": self._dialect.key_values(keys)})
-        return {key: (uid, encoded) for key, uid, encoded in found}
+        rows = self._outputs.rows(connection, {"keys": self._dialect.key_values(keys)})
+        return {key: (uid, encoded) for key, uid, encoded in rows}
 
-    def added(self, connection: Connection, some: Iterable[JobRead]) -> list[JobRead]:
+    def added(self, connection: Connection, jobs: Iterable[JobRead]) -> list[JobRead]:
         """Return jobs with their outputs, which most do not have: nothing is read for these."""
-        read = list(some)
-        wanted = [job.key for job in read if job.output_bytes]
-        found = self.read(connection, wanted) if wanted else {}
-        return [replace(job, outputs=Outputs(found[job.key][1])) if job.key in found else job for job in read]
+        read = list(jobs)
+        keys = [job.key for job in read if job.output_bytes]
+        by_key = self.read(connection, keys) if keys else {}
+        return [replace(job, outputs=Outputs(by_key[job.key][1])) if job.key in by_key else job for job in read]
 
 
 class OutputWrites:

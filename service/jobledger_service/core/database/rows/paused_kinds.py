@@ -37,8 +37,8 @@ PAUSED_KIND_COLUMNS = tuple(paused_kinds.c[name] for name in PausedKind.__struct
 
 def is_paused(owner: ColumnElement[str], kind: ColumnElement[str]) -> ColumnElement[bool]:
     """Return the condition that a kind of an owner is paused: one look in the primary key."""
-    found = exists().where(paused_kinds.c.owner == owner, paused_kinds.c.kind == kind)
-    return found.correlate_except(paused_kinds)
+    pause = exists().where(paused_kinds.c.owner == owner, paused_kinds.c.kind == kind)
+    return pause.correlate_except(paused_kinds)
 
 
 def unless_paused(owner: ColumnElement[str], kind: ColumnElement[str]) -> ScalarSelect[Any]:
@@ -63,10 +63,10 @@ class PausedKindRows:
 
     def lock(self, connection: Connection, owners: Iterable[str]) -> dict[Queue, PausedKind]:
         """Return all paused kinds of some owners, which nobody else changes until the commit."""
-        wanted = sorted(owners)
-        self._dialect.lock(connection, *(f"paused kinds of {owner}" for owner in wanted))
-        rows = connection.execute(self._load, {"keys": self._dialect.key_values(wanted)})
-        return {one.queue: one for one in (PausedKind(*row) for row in rows)}
+        names = sorted(owners)
+        self._dialect.lock(connection, *(f"paused kinds of {owner}" for owner in names))
+        rows = connection.execute(self._load, {"keys": self._dialect.key_values(names)})
+        return {paused.queue: paused for paused in (PausedKind(*row) for row in rows)}
 
     def waiting(self, connection: Connection, queue: Queue) -> int:
         """Return how many chunks of a kind are pending."""

@@ -59,8 +59,10 @@ class QuotaRows:
 
     def lock(self, connection: Connection, owners: Iterable[str], defaults: Bounds) -> Mapping[str, Bounds]:
         """Return the bounds in force of the owners that have any on jobs; nobody else adds jobs of theirs meanwhile."""
-        found = self.find(connection, owners)
-        in_force = {owner: (found[owner].bounds if owner in found else Bounds()).or_(defaults) for owner in owners}
+        by_owner = self.find(connection, owners)
+        in_force = {
+            owner: (by_owner[owner].bounds if owner in by_owner else Bounds()).or_(defaults) for owner in owners
+        }
         bounded = {owner: bounds for owner, bounds in in_force.items() if bounds.on_jobs}
         if bounded:
             self._dialect.lock(connection, *(f"jobs of {owner}" for owner in bounded))
@@ -68,5 +70,5 @@ class QuotaRows:
 
 
 def _quota_of(row: Sequence[object]) -> Quota:
-    owner, *others = row
-    return Quota(owner, Bounds(*others[: len(_BOUNDS)]), *others[len(_BOUNDS) :])  # type: ignore[arg-type] # of the columns
+    owner, *values = row
+    return Quota(owner, Bounds(*values[: len(_BOUNDS)]), *values[len(_BOUNDS) :])  # type: ignore[arg-type] # of the columns

@@ -95,10 +95,10 @@ def row_writer(type_: type[V], fields: Sequence[Field], *written: Kept) -> Calla
 def comparison(fields: Sequence[Field], *kept: Kept) -> Callable[[V, V], bool]:
     """Return the function that tells whether two values have the same fields of those that are kept in these ways."""
     names = [field.path for field in fields if field.kept in kept]
-    same: Callable[[V, V], bool] = compiled(
-        "same", "one, other", [f"return {' and '.join(f'one.{name} == other.{name}' for name in names)}"], {}
+    compare: Callable[[V, V], bool] = compiled(
+        "compare", "first, second", [f"return {' and '.join(f'first.{name} == second.{name}' for name in names)}"], {}
     )
-    return same
+    return compare
 
 
 def _attribute(field: Field) -> str:

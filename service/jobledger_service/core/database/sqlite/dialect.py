@@ -66,7 +66,7 @@ class Sqlite(Dialect):
         return select(
             func.json_extract(each.c.value, "$[0]").label("job_key"),
             cast(func.json_extract(each.c.value, "$[1]"), Integer).label("chunk_index"),
-        ).subquery("wanted")
+        ).subquery("named")
 
     def chunk_key_values(self, keys: Sequence[ChunkKey]) -> dict[str, object]:
         return {"keys": json.encode(keys).decode()}
@@ -83,15 +83,15 @@ class Sqlite(Dialect):
         return f"INSERT INTO {table.name} ({listed(names)}) VALUES {_marks(names, count)}"
 
     def insert_alike(self, table: Table, shared: Sequence[str], names: Sequence[str], count: int) -> str:
-        values = ", ".join([*("?" * len(shared)), *(f"given.column{place}" for place, _ in enumerate(names, 1))])
-        rows = f"(VALUES {_marks(names, count)}) AS given"
+        values = ", ".join([*("?" * len(shared)), *(f"batch.column{place}" for place, _ in enumerate(names, 1))])
+        rows = f"(VALUES {_marks(names, count)}) AS batch"
         return f"INSERT INTO {table.name} ({listed([*shared, *names])}) SELECT {values} FROM {rows}"
 
     def update(self, table: Table, names: Sequence[str], count: int) -> str:
-        new, keys = {name: f"given.column{place}" for place, name in enumerate(names, 1)}, keys_of(table)
+        new, keys = {name: f"batch.column{place}" for place, name in enumerate(names, 1)}, keys_of(table)
         changes = ", ".join(f'"{name}" = {value}' for name, value in new.items() if name not in keys)
         is_row = " AND ".join(f'{table.name}."{name}" = {new[name]}' for name in keys)
-        return f"UPDATE {table.name} SET {changes} FROM (VALUES {_marks(names, count)}) AS given WHERE {is_row}"
+        return f"UPDATE {table.name} SET {changes} FROM (VALUES {_marks(names, count)}) AS batch WHERE {is_row}"
 
     def delete(self, table: Table, names: Sequence[str], count: int) -> str:
         """Return it with a condition for each row: several columns IN a list of rows would read through the table."""
@@ -120,7 +120,7 @@ class Sqlite(Dialect):
         return walk
 
     def first_of_each(self, walk: Select[Any], of: Column[Any]) -> Select[Any]:
-        keys = self.keys().subquery("wanted")
+        keys = self.keys().subquery("keys")
         primary_key = [column for column in of.table.primary_key if column is not of]
         of_one = of == keys.c[0]
         first = walk.with_only_columns(*primary_key).where(of_one).correlate(keys)

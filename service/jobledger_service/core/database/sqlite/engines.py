@@ -37,8 +37,8 @@ PROGRESS_STEPS = 1_000_000
 
 # For each parameter that is no number or text the driver looks for an adapter, and is three times as fast when there is
 # one. Half of a job's columns are NULL. These adapters, none of which is Python, change nothing.
-_same: dict[None, None] = {}
-sqlite3.register_adapter(NoneType, _same.get)
+_unchanged: dict[None, None] = {}
+sqlite3.register_adapter(NoneType, _unchanged.get)
 sqlite3.register_adapter(bytes, bytes)
 sqlite3.register_adapter(bool, int)
 

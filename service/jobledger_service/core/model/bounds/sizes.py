@@ -39,8 +39,8 @@ def bytes_of_artifacts(artifacts: Artifacts) -> int:
     if not artifacts:
         return 0
     return sum(
-        _texts(name, one.uri, one.content_type) + len(one.metadata or b"") + 3 * _TIME
-        for name, one in artifacts.items()
+        _texts(name, artifact.uri, artifact.content_type) + len(artifact.metadata or b"") + 3 * _TIME
+        for name, artifact in artifacts.items()
     )
 
 

@@ -167,7 +167,10 @@ class JobFilter(MsgStruct, frozen=True):
             and self.unique_key in ("", filter_fields.unique_key)
             and self.error_code in ("", filter_fields.error_code)
             and (not self.labels or self.labels.items() <= filter_fields.labels.items())
-            and (not self.label_conditions or all(one.holds(filter_fields.labels) for one in self.label_conditions))
+            and (
+                not self.label_conditions
+                or all(condition.holds(filter_fields.labels) for condition in self.label_conditions)
+            )
             and (not self.search or match_prefixes(self.search, filter_fields.words))
         )
 

@@ -33,8 +33,8 @@ def words(*texts: str) -> tuple[str, ...]:
     text = text.lower() if is_ascii else _folded(text)
     if "-" in text:
         text = _UUID.sub(lambda uuid: uuid[0].replace("-", ""), text)
-    found = _ASCII_WORD.findall(text) if is_ascii else [word[:MAX_WORD_LENGTH] for word in _word().findall(text)]
-    return tuple(dict.fromkeys(found))[:MAX_WORDS]
+    matches = _ASCII_WORD.findall(text) if is_ascii else [word[:MAX_WORD_LENGTH] for word in _word().findall(text)]
+    return tuple(dict.fromkeys(matches))[:MAX_WORDS]
 
 
 @cache

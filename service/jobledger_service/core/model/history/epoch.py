@@ -30,9 +30,9 @@ class Epoch(MsgStruct, frozen=True):
 
         Each content has exactly one token: base64 would read others too.
         """
-        given = token.encode() if len(token) <= MAX_TOKEN else b""
-        raw = a2b_base64(given.translate(_PLAIN) + b"=" * (-len(given) % 4))
-        if len(raw) <= MAC_BYTES or _encode(raw) != given:
+        encoded = token.encode() if len(token) <= MAX_TOKEN else b""
+        raw = a2b_base64(encoded.translate(_PLAIN) + b"=" * (-len(encoded) % 4))
+        if len(raw) <= MAC_BYTES or _encode(raw) != encoded:
             raise ValueError("is not a token")
         content = raw[MAC_BYTES:]
         return content if compare_digest(raw[:MAC_BYTES], self._mac(purpose, content)) else None

@@ -53,15 +53,15 @@ class Terms:
         """Whether the event at a position that the ledger has reached is of the point's term, as far as is known."""
         return self.of(point.position) in (point.term, None)
 
-    def last_common(self, others: "Terms", position: int) -> int:
-        """Return the last position up to `position` at which these and others have the same history.
+    def last_common(self, terms: "Terms", position: int) -> int:
+        """Return the last position up to `position` at which these and the other terms have the same history.
 
         What was trimmed from either is taken to be the same.
         """
-        known_from = max(self.first, others.first)
-        if self.of(known_from) != others.of(known_from):
+        known_from = max(self.first, terms.first)
+        if self.of(known_from) != terms.of(known_from):
             return min(position, known_from - 1)
-        return min([position, *(first - 1 for first, _ in self.after(known_from) ^ others.after(known_from))])
+        return min([position, *(first - 1 for first, _ in self.after(known_from) ^ terms.after(known_from))])
 
     @property
     def first(self) -> int:
