@@ -165,13 +165,13 @@ class App:
         """Serve until `stop`; `ready` is called with the address. Return the exit status."""
         settings, kernel = self._settings, self._kernel
         writer = self._start_task("committer", kernel.committer.run())
-        others = [self._start_task("feed", kernel.feed.run())]
+        tasks = [self._start_task("feed", kernel.feed.run())]
         for feature in self._features:
-            others += (self._start_task(duty.name, duty.run(self._metrics.duty)) for duty in feature.duties)
+            tasks += (self._start_task(duty.name, duty.run(self._metrics.duty)) for duty in feature.duties)
         if not self._database.single_writer:
             from .core.database.postgres.listening import listen  # noqa: PLC0415  SQLite does without psycopg
 
-            others.append(self._start_task("wake-ups", listen(self._database, kernel.feed.hint, kernel.claims.wake)))
+            tasks.append(self._start_task("wake-ups", listen(self._database, kernel.feed.hint, kernel.claims.wake)))
         await self._server.start()
         kernel.calls.health.start()
         address, *admin = (
@@ -185,7 +185,7 @@ class App:
         log.info("listening", address=address, database=self._database.display_url)
         ready(address)
         await self._stopping.wait()
-        await self._drain(others, writer)
+        await self._drain(tasks, writer)
         return self._status
 
     def _start_task(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -201,7 +201,7 @@ class App:
         task.add_done_callback(ended)
         return task
 
-    async def _drain(self, others: list[asyncio.Task[None]], writer: asyncio.Task[None]) -> None:
+    async def _drain(self, tasks: list[asyncio.Task[None]], writer: asyncio.Task[None]) -> None:
         """Stop without losing anything: watches end with a bookmark, calls finish, what was submitted is committed.
 
         A database that does not answer gets CLOSE_SECONDS beside the time of the calls; then the process is to be ended
@@ -209,13 +209,13 @@ class App:
         """
         try:
             async with asyncio.timeout(self._settings.drain_timeout + CLOSE_SECONDS):
-                await self._close(others, writer)
+                await self._close(tasks, writer)
         except TimeoutError:
             log.error("the database does not answer: the server ends without it, and its last counts are lost")  # noqa: TRY400  a sentence says it all
             self.is_cut_off = True
         log.info("stopped")
 
-    async def _close(self, others: list[asyncio.Task[None]], writer: asyncio.Task[None]) -> None:
+    async def _close(self, tasks: list[asyncio.Task[None]], writer: asyncio.Task[None]) -> None:
         kernel = self._kernel
         log.info("draining", watchers=kernel.feed.watchers, queued=kernel.committer.queued)
         kernel.calls.health.drain()
@@ -224,9 +224,9 @@ class App:
                 feature.drain()
         await self._rpc_server.drain(self._settings.drain_timeout)
         await self._server.stop(0)
-        for task in others:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for feature in self._features:
             if feature.close is not None:
                 try:

@@ -189,12 +189,12 @@ class InvalidSettingsError(InvalidSettingError):
         self.problems = problems
 
 
-def read_settings(given: Mapping[str, Any]) -> Settings:
-    """Return the settings: what is given, else what the environment says; raises InvalidSettingsError."""
+def read_settings(arguments: Mapping[str, Any]) -> Settings:
+    """Return the settings: the arguments, else the environment; raises InvalidSettingsError."""
     environment = {name.upper(): value for name, value in os.environ.items()}
     values, problems = {}, []
     for name in SETTINGS:
-        value = given.get(name)
+        value = arguments.get(name)
         if value is None:
             value = environment.get(PREFIX + name.upper())
         if value is not None:

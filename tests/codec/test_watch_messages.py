@@ -131,7 +131,7 @@ def test_a_message_may_have_another_cursor_and_lose_its_match(delta: JobDelta):
     entry = committed(delta)
     assert WatchJobResponse.FromString(codec.merge(entry, [])).cursor == CURSOR
     assert WatchJobResponse.FromString(codec.merge(entry, [], b"another")).cursor == b"another"
-    left = WatchJobResponse.FromString(codec.left(entry.message))
+    left = WatchJobResponse.FromString(codec.as_unmatched(entry.message))
     assert left.type == LEFT
     left.type = WatchJobResponse.FromString(entry.message).type
     assert left == WatchJobResponse.FromString(entry.message)

@@ -50,7 +50,9 @@ def flag(setting: str) -> str:
 
 def takes_settings(command: Callable[..., Result]) -> Callable[..., Result]:
     """Give a command a flag for every setting; its argument `flags` has them by name, None for absent ones."""
-    others = [other for other in inspect.signature(command).parameters.values() if other.name != "flags"]
+    parameters = [
+        parameter for parameter in inspect.signature(command).parameters.values() if parameter.name != "flags"
+    ]
 
     def called(**arguments: Any) -> Result:  # noqa: ANN401  typer's
         return command(flags={name: arguments.pop(name) for name in SETTINGS}, **arguments)
@@ -64,7 +66,7 @@ def takes_settings(command: Callable[..., Result]) -> Callable[..., Result]:
         )
         for name in SETTINGS
     ]
-    called.__signature__ = inspect.Signature([*others, *settings])  # type: ignore[attr-defined] # typer reads it
+    called.__signature__ = inspect.Signature([*parameters, *settings])  # type: ignore[attr-defined] # typer reads it
     called.__doc__ = command.__doc__
     return called
 

@@ -96,7 +96,7 @@ def reserved(host: str, port: int) -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
-def _own(settings: Settings, number: int) -> dict[str, str]:
+def _addresses(settings: Settings, number: int) -> dict[str, str]:
     """Return the differences between the processes: each has ports of its own for metrics and admins."""
     addresses = {"JOBLEDGER_METRICS_LISTEN": settings.metrics_listen, "JOBLEDGER_ADMIN_LISTEN": settings.admin_listen}
     return {name: _next(address, number) for name, address in addresses.items() if address}
@@ -116,7 +116,7 @@ async def supervise(settings: Settings, ready: Callable[[str], None]) -> int:
         environment = os.environ | {
             f"{PREFIX}{name.upper()}": str(value) for name, value in values.items() if value is not None
         }
-        supervisor = Supervisor([environment | _own(settings, number) for number in range(settings.processes)])
+        supervisor = Supervisor([environment | _addresses(settings, number) for number in range(settings.processes)])
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, supervisor.stop)

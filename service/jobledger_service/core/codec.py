@@ -46,7 +46,7 @@ class Codec(Protocol):
     def batch(self, messages: Sequence[bytes]) -> Iterable[bytes]:
         """Return messages of a watch of many jobs in as few as hold them: each holds those that follow its first."""
 
-    def left(self, message: bytes) -> bytes:
+    def as_unmatched(self, message: bytes) -> bytes:
         """Return the message changed into one that says that a job no longer matches."""
 
     def bookmark(self, cursor: bytes) -> bytes:

@@ -62,9 +62,9 @@ class Cursors:
         if not 0 < len(key) <= _MAX_KEY_BYTES or b"/" not in key or not key.isascii() or b"\0" in key:
             raise InvalidField(_RULE)
         self._check_epoch(raw)
-        position, term, found, create_time = _WITHIN.unpack_from(raw, begin)
+        position, term, cursor_mark, create_time = _WITHIN.unpack_from(raw, begin)
         point = _checked(Point(position, term))
-        if found.hex() != mark:
+        if cursor_mark.hex() != mark:
             raise InvalidField(("cursor", "must have no place in the snapshots of another filter"))
         return point, (create_time, key.decode())
 

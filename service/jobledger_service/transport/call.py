@@ -165,5 +165,5 @@ class Call:
 
     def request_id(self) -> str:
         """Return the caller's request id, or a new one."""
-        given = {key: value for key, value in self.context.invocation_metadata() or () if key == REQUEST_ID}
-        return str(given.get(REQUEST_ID, ""))[:MAX_ID_LENGTH] or uuid.uuid4().hex
+        metadata = {key: value for key, value in self.context.invocation_metadata() or () if key == REQUEST_ID}
+        return str(metadata.get(REQUEST_ID, ""))[:MAX_ID_LENGTH] or uuid.uuid4().hex

@@ -107,7 +107,9 @@ def cut(text: str, limit: int) -> str:
     """Return a text of at most `limit` characters of ASCII, or so many fewer that its header is no larger."""
     if len(text) <= limit and text.isascii():
         return text
-    sizes = accumulate(1 if "%" < one <= "~" or one == " " else 3 * len(one.encode()) for one in text[:limit])
+    sizes = accumulate(
+        1 if "%" < character <= "~" or character == " " else 3 * len(character.encode()) for character in text[:limit]
+    )
     fits = sum(size <= limit for size in sizes)
     return text if fits == len(text) else text[: fits - 1] + "…"
 
@@ -122,7 +124,9 @@ def make_status(reason: str, message: str, metadata: dict[str, str], details: li
     made: Any = rpc_status.to_status(status)  # a named tuple
     # Rounded up: 0 ms would be a retry at once.
     delays = [
-        -(-one.retry_delay.ToMicroseconds() // 1_000) for one in details if isinstance(one, error_details_pb2.RetryInfo)
+        -(-detail.retry_delay.ToMicroseconds() // 1_000)
+        for detail in details
+        if isinstance(detail, error_details_pb2.RetryInfo)
     ]
     pushback = tuple((PUSHBACK, str(delay)) for delay in delays)
     return made._replace(trailing_metadata=made.trailing_metadata + pushback)  # type: ignore[no-any-return]

@@ -48,8 +48,8 @@ REFLECTION_METHODS: Final = tuple(
 _LISTS: Final = ("GetTopChannels", "GetServers")
 """Methods of channelz that name nothing that may be missing."""
 CHANNELZ_METHODS: Final = tuple(
-    Method(CHANNELZ, one.name, Role.ADMIN, Kind.READ, () if one.name in _LISTS else ("CONNECTION_NOT_FOUND",))
-    for one in CHANNELZ.methods
+    Method(CHANNELZ, method.name, Role.ADMIN, Kind.READ, () if method.name in _LISTS else ("CONNECTION_NOT_FOUND",))
+    for method in CHANNELZ.methods
 )
 
 _STATUS = api.HealthCheckResponse
@@ -119,8 +119,8 @@ class ReflectionService:
         caller: Caller,  # noqa: ARG002  anybody
     ) -> AsyncGenerator[list[bytes]]:
         as_v1alpha = reflection_pb2.ServerReflectionRequest.FromString
-        same = (as_v1alpha(request.SerializeToString()) async for request in requests)
-        async for reply in self._servicer.ServerReflectionInfo(same, None):
+        v1alpha_requests = (as_v1alpha(request.SerializeToString()) async for request in requests)
+        async for reply in self._servicer.ServerReflectionInfo(v1alpha_requests, None):
             yield [reply.SerializeToString()]
 
 
@@ -144,7 +144,7 @@ class ChannelzService:
         method = getattr(ChannelzServicer, name)
 
         async def answer(request: Message, caller: Caller) -> Message:  # noqa: ARG001  the same for all
-            found: Message = method(request, _Failure())
-            return found
+            reply: Message = method(request, _Failure())
+            return reply
 
         return answer

@@ -76,8 +76,10 @@ class CallMetrics(Collector):
         messages = CounterMetricFamily("grpc_server_stream_messages_sent", "Messages of streams.", labels=labels)
         for name, method in self._methods.items():
             started.add_metric([name], method.started)
-            for code, one in list(method.durations.items()):
-                durations.add_metric([name, code], list(zip(_BOUNDS, accumulate(one.counts), strict=True)), one.sum)
+            for code, histogram in list(method.durations.items()):
+                durations.add_metric(
+                    [name, code], list(zip(_BOUNDS, accumulate(histogram.counts), strict=True)), histogram.sum
+                )
             if method.streams:
                 open_.add_metric([name], method.open)
                 messages.add_metric([name], method.messages)

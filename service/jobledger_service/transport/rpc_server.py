@@ -137,8 +137,8 @@ class RpcServer:
 
     def handler(self, descriptor: ServiceDescriptor, calls: Iterable[Calls]) -> grpc.GenericRpcHandler:
         """Return the handler of a service; raises KeyError when `calls` lack one of its methods."""
-        given = {method.full_name: (method, one.answers) for one in calls for method in one.methods}
-        methods = {method.name: self._method(method, *given[method.full_name]) for method in descriptor.methods}
+        answers = {method.full_name: (method, entry.answers) for entry in calls for method in entry.methods}
+        methods = {method.name: self._method(method, *answers[method.full_name]) for method in descriptor.methods}
         return grpc.method_handlers_generic_handler(descriptor.full_name, methods)
 
     def _method(self, descriptor: MethodDescriptor, method: Method, answers: object) -> Handler:
@@ -215,8 +215,8 @@ class RpcServer:
         self._release(call)  # nothing of a stream of replies is in flight when its request is read
         with closing(StreamWriter(call)) as writer:
             async with aclosing(answer) as messages:
-                async for some in messages:
-                    await (some(writer) if callable(some) else writer.send(some))
+                async for message in messages:
+                    await (message(writer) if callable(message) else writer.send(message))
 
     async def _admit(self, call: Call) -> None:
         """Find out who calls, and whether they may: their key, role and rate, and their share of the calls in flight.
@@ -391,6 +391,8 @@ def _read(call: Call, raw: bytes) -> Any:  # noqa: ANN401  any message
     if handler.owner_of is not None:
         call.named_owner = handler.owner_of(request)[:MAX_ID_LENGTH]
     if handler.keeps_trace:
-        given = call.span.traceparent if call.span else traces.traceparent_of(call.context.invocation_metadata() or ())
-        traces.current.set(given)
+        traceparent = (
+            call.span.traceparent if call.span else traces.traceparent_of(call.context.invocation_metadata() or ())
+        )
+        traces.current.set(traceparent)
     return request

@@ -85,7 +85,7 @@ def build(
     configs: Sequence[ListenerConfig], rpc_server: RpcServer, calls: Sequence[Calls], health: HealthService
 ) -> GrpcServer:
     """Return a server bound to its addresses; raises CannotListenError."""
-    health.add({method.service for one in calls for method in one.methods})
+    health.add({method.service for entry in calls for method in entry.methods})
     every = (*calls, Calls(CHANNELZ_METHODS, ChannelzService()), Calls(HEALTH_METHODS, health))
     listeners = [_listener(config, rpc_server, every) for config in configs]
     return GrpcServer(listeners, [_bind(*pair) for pair in zip(listeners, configs, strict=True)])
@@ -101,7 +101,7 @@ def _listener(config: ListenerConfig, rpc_server: RpcServer, calls: Sequence[Cal
     served = [*config.services, HEALTH]
     if config.reflection:
         served += [REFLECTION, REFLECTION_V1ALPHA]
-        calls = [*calls, Calls(REFLECTION_METHODS, ReflectionService([one.full_name for one in served]))]
+        calls = [*calls, Calls(REFLECTION_METHODS, ReflectionService([service.full_name for service in served]))]
     server.add_generic_rpc_handlers([rpc_server.handler(descriptor, calls) for descriptor in served])
     return server
 

@@ -27,8 +27,8 @@ class StreamWriter:
     """
 
     __slots__ = (
-        "_context", "_counted", "_is_read", "_metrics", "_owner", "_room", "_sent", "_turns", "_unsent", "_usage",
-        "_waiting", "_wanted", "_write", "has_failed", "is_writing", "on_failed", "on_written",
+        "_awaited_size", "_context", "_counted", "_is_read", "_metrics", "_owner", "_room", "_sent", "_turns", "_unsent",
+        "_usage", "_waiting", "_write", "has_failed", "is_writing", "on_failed", "on_written",
     )  # fmt: skip
 
     def __init__(self, call: "Call") -> None:
@@ -42,7 +42,7 @@ class StreamWriter:
         self._is_read = False
         self._waiting: bytes | None = None  # the message that was begun, until its turn
         self._counted = 0  # of the message that was begun
-        self._wanted = 0  # for the message that could not be begun
+        self._awaited_size = 0  # for the message that could not be begun
         self._room = 0  # kept for it, since `finish`
         self._write: Any = None  # gRPC's coroutine
         self.is_writing = self.has_failed = False
@@ -77,7 +77,7 @@ class StreamWriter:
         """
         counted = self._count(len(message))
         if counted is None:
-            self._wanted = len(message)
+            self._awaited_size = len(message)
             return False
         self._counted = counted
         self.is_writing = True
@@ -151,10 +151,10 @@ class StreamWriter:
                 self.on_written = self.on_failed = None
         if self.has_failed:
             raise CallerLeftError
-        wanted, self._wanted = self._wanted, 0
-        if wanted:
-            await self._unsent.add(self._owner, wanted)
-            self._room = wanted
+        size, self._awaited_size = self._awaited_size, 0
+        if size:
+            await self._unsent.add(self._owner, size)
+            self._room = size
 
     def close(self) -> None:
         """Give back the room that was kept, and drop a message whose turn has not come."""

@@ -21,10 +21,10 @@ class CertificateError(ValueError):
 
 def _mark(path: Path) -> _Mark | None:
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
+    return stat.st_mtime_ns, stat.st_ino, stat.st_size
 
 
 class Certificates:

@@ -30,8 +30,8 @@ local full_in, short_by = {}, {}
 for i, key in ipairs(KEYS) do
   local token, capacity = tonumber(ARGV[2 * i]), tonumber(ARGV[2 * i + 1])
   local s, n = string.match(redis.call('GET', key) or '', '^(%d+)%.(%d+)$')
-  local left = s and (s - second) * 1e9 + n - nanosecond or 0
-  full_in[i] = math.max(0, math.min(left, capacity)) + cost * token
+  local remaining = s and (s - second) * 1e9 + n - nanosecond or 0
+  full_in[i] = math.max(0, math.min(remaining, capacity)) + cost * token
   short_by[i] = full_in[i] - capacity
   enough = enough and short_by[i] <= 0
 end

@@ -14,5 +14,5 @@ current: Final[ContextVar[str]] = ContextVar("traceparent", default="")
 
 def traceparent_of(metadata: Iterable[tuple[str, Any]]) -> str:
     """Return the caller's trace; empty for none, or for a malformed one, which is no reason to refuse."""
-    given = next((value for key, value in metadata if key == TRACEPARENT), "")
-    return given if isinstance(given, str) and _FORM.fullmatch(given) else ""
+    traceparent = next((value for key, value in metadata if key == TRACEPARENT), "")
+    return traceparent if isinstance(traceparent, str) and _FORM.fullmatch(traceparent) else ""

@@ -51,10 +51,10 @@ class Usage:
     def counts_for(self, caller: Caller, method: str) -> UsageCounts:
         """Return the counter of a caller's calls of a method."""
         key = (caller.owner, caller.key_id, method)
-        found = self._counts.get(key)
-        if found is None:
-            found = self._counts[key] = UsageCounts()
-        return found
+        counts = self._counts.get(key)
+        if counts is None:
+            counts = self._counts[key] = UsageCounts()
+        return counts
 
     def drain(self, day: str) -> list[UsageRow]:
         """Return the counts, as of a day, and reset them."""

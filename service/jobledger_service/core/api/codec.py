@@ -142,7 +142,7 @@ class ProtoCodec:
         )
         if not row.artifacts:
             return entry
-        artifacts = _found(row)
+        artifacts = _complete_artifacts(row)
         chunks, parts = _parts_of(message, artifacts)
         Message.FromString(b"".join(parts))  # artifacts that cannot be read are found here
         return replace(entry, artifacts=artifacts, chunks=chunks, parts=parts)
@@ -204,7 +204,7 @@ class ProtoCodec:
         if parts:
             yield b"".join(parts)
 
-    def left(self, message: bytes) -> bytes:
+    def as_unmatched(self, message: bytes) -> bytes:
         """Return the message changed into one that announces that a job no longer matches; a deletion stays one."""
         return message + _LEFT
 
@@ -302,11 +302,11 @@ def whole(row: EventRow) -> bytes:
     """Return the message of a stored event with its artifacts; raises ValueError when the store lacks some."""
     if not row.artifacts:
         return row.message
-    _, parts = _parts_of(Message.FromString(row.message), _found(row))
+    _, parts = _parts_of(Message.FromString(row.message), _complete_artifacts(row))
     return b"".join(parts)
 
 
-def _found(row: EventRow) -> dict[ArtifactsKey, bytes]:
+def _complete_artifacts(row: EventRow) -> dict[ArtifactsKey, bytes]:
     if None in row.artifacts.values():
         raise ValueError("the store lacks artifacts of the event")
     return cast("dict[ArtifactsKey, bytes]", row.artifacts)

@@ -106,12 +106,12 @@ def _hold(value: Hold) -> job_pb2.Hold:
 _SIMPLE: Final = {"encoded_time": encoded_time, "Timestamp": timestamp, "Duration": duration, "Struct": struct}
 
 
-def maker(type_: type[Value], message: type[Made], **others: Callable[[Any], Any]) -> Callable[[Value], Made]:
+def maker(type_: type[Value], message: type[Made], **makers: Callable[[Any], Any]) -> Callable[[Value], Made]:
     """Return the function from a value to a message with its fields; `others` make messages within it, by their name.
 
     Times are in microseconds since 1970, durations in microseconds, Structs encoded.
     """
-    return message_maker(type_, message, {**_SIMPLE, **others})
+    return message_maker(type_, message, {**_SIMPLE, **makers})
 
 
 artifact = maker(Artifact, chunk_pb2.Artifact)

@@ -36,25 +36,25 @@ def message_maker(type_: type[V], message: type[M], scope: Mapping[str, Any] = N
     `scope` has the functions to other messages, which are named after these. Members of enumerations have the names of
     the contract, without the prefix.
     """
-    given, values = [], {**scope, "made": message}
+    arguments, values = [], {**scope, "made": message}
     for name, field in message.DESCRIPTOR.fields_by_name.items():
-        value, one = f"value.{name}", "one" if field.is_repeated else f"value.{name}"
+        value, item = f"value.{name}", "item" if field.is_repeated else f"value.{name}"
         if field.enum_type is not None:
             enum = field.enum_type
             prefix = enum.values[0].name.removesuffix("UNSPECIFIED")
             values[enum.name] = {member.name.removeprefix(prefix): member.number for member in enum.values}
-            made = f"{enum.name}[{one}.name]"
+            made = f"{enum.name}[{item}.name]"
         elif field.message_type is not None and not field.message_type.GetOptions().map_entry:
-            made = f"{field.message_type.name}({one})"
+            made = f"{field.message_type.name}({item})"
         else:
-            given.append(f"{name}={value}")
+            arguments.append(f"{name}={value}")
             continue
         if field.is_repeated:
-            made = f"[{made} for one in {value}]"
+            made = f"[{made} for item in {value}]"
         elif plain_type(type_, name)[1]:
             made = f"None if {value} is None else {made}"
-        given.append(f"{name}={made}")
-    make: Callable[[V], M] = compiled("make", "value", [f"return made({', '.join(given)})"], values)
+        arguments.append(f"{name}={made}")
+    make: Callable[[V], M] = compiled("make", "value", [f"return made({', '.join(arguments)})"], values)
     return make
 
 
@@ -67,9 +67,9 @@ def message_filler(
     `encoded_time`.
     """
     lines, values = [], dict(scope)
-    given = arguments.partition(", ")[2]
+    source = arguments.partition(", ")[2]
     for part, place in _PARTS.items():
-        if given == "value" and any(field.path.startswith(f"{part}.") for field in fields):
+        if source == "value" and any(field.path.startswith(f"{part}.") for field in fields):
             lines.append(f"{part} = value.{part}")
             if place:
                 lines.append(f"to_{place} = message.{place}")
@@ -87,8 +87,8 @@ def target_of(message: Descriptor, field: Field) -> tuple[str, FieldDescriptor] 
     """Return where a message shows a field, and as what; None for a field that it does not have."""
     part, _, name = field.path.rpartition(".")
     *inside, name = (field.message or f"{_PARTS.get(part, part)}.{name}".lstrip(".")).split(".")
-    for one in inside:
-        message = cast("Descriptor", message.fields_by_name[one].message_type)
+    for step in inside:
+        message = cast("Descriptor", message.fields_by_name[step].message_type)
     shown = message.fields_by_name.get(name)
     return None if shown is None else (".".join([*inside, name]), shown)
 
@@ -103,13 +103,13 @@ def _filling(
     target = f"to_{place}" if inside and inside in _PARTS.values() else f"message.{place}"
     if get_origin(plain) is Mapping:
         of_message = get_args(plain)[1]
-        put = " = one" if of_message is str else f".CopyFrom({of_message.__name__}(one))"
-        return [f"if {value}:", f"    for name, one in {value}.items():", f"        {target}[name]{put}"]
+        put = " = item" if of_message is str else f".CopyFrom({of_message.__name__}(item))"
+        return [f"if {value}:", f"    for name, item in {value}.items():", f"        {target}[name]{put}"]
     if optional:
-        return [f"if (one := {value}) is not None:", f"    {_put(target, 'one', plain, shown, scope)}"]
+        return [f"if (item := {value}) is not None:", f"    {_put(target, 'item', plain, shown, scope)}"]
     is_skipped_if_empty = get_origin(plain) is tuple or (shown.enum_type is None and shown.message_type is None)
     if is_skipped_if_empty and not always:
-        return [f"if one := {value}:", f"    {_put(target, 'one', plain, shown, scope)}"]
+        return [f"if item := {value}:", f"    {_put(target, 'item', plain, shown, scope)}"]
     return [_put(target, value, plain, shown, scope)]
 
 
@@ -132,15 +132,15 @@ def value_maker(
     fields: Iterable[Field],
     message: Descriptor,
     scope: Mapping[str, Any],
-    given: Mapping[str, str] = NOTHING,
+    expressions: Mapping[str, str] = NOTHING,
 ) -> Callable[[Any], V]:
     """Return the function from a message to a value; fields that the message does not have have their default.
 
-    `scope` has the functions from other messages, named after these, `given` other expressions, by the field's path.
+    `scope` has the functions from other messages, named after these, `expressions` other ones, by the field's path.
     """
     values = dict(scope)
     places = {field.path: reading(type_, field, message, values) for field in fields if target_of(message, field)}
-    made = construction(type_, {**places, **given}, values)
+    made = construction(type_, {**places, **expressions}, values)
     make: Callable[[Any], V] = compiled("make", "message", [f"return {made}"], values)
     return make
 
@@ -156,9 +156,11 @@ def reading(type_: type, field: Field, message: Descriptor, scope: dict[str, Any
         of_message = get_args(plain)[1]
         made = f"{{name: {value}[name] for name in {value}}}"  # dict() takes twice as long for one of the contract
         if of_message is not str:
-            made = f"{{name: {of_message.__name__}_of(one) for name, one in {value}.items()}}"
+            made = f"{{name: {of_message.__name__}_of(item) for name, item in {value}.items()}}"
     elif shown.enum_type is not None:
-        scope[f"{plain.__name__}_of"] = {number: one for one, number in _numbers_of(plain, shown.enum_type).items()}
+        scope[f"{plain.__name__}_of"] = {
+            number: member for member, number in _numbers_of(plain, shown.enum_type).items()
+        }
         made = f"{plain.__name__}_of[{value}]"
     elif shown.message_type is not None:
         made = f"{shown.message_type.name}_of({value})"

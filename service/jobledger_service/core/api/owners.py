@@ -14,18 +14,18 @@ def owner_of(checks: Checks, request: Any, caller: Caller) -> str:  # noqa: ANN4
 
     Raises RoleMissing when the request names another owner, or all, and the caller is no admin, whatever the name is.
     """
-    given, place = (request, "") if hasattr(request, "owner") else (request.filter, "filter.")
-    of_all = getattr(given, "all_owners", False)
-    if not of_all and given.owner in ("", caller.owner):
+    message, place = (request, "") if hasattr(request, "owner") else (request.filter, "filter.")
+    of_all = getattr(message, "all_owners", False)
+    if not of_all and message.owner in ("", caller.owner):
         return caller.owner
     if not caller.may(Role.ADMIN):
         field = f"{place}all_owners" if of_all else f"{place}owner"
         raise RoleMissing.of_others(request.DESCRIPTOR.name.removesuffix("Request"), field, caller.owner)
-    if of_all and given.owner:
+    if of_all and message.owner:
         checks.fault(f"{place}all_owners", "must be false with an owner")
-    elif given.owner:
-        checks.owner(f"{place}owner", given.owner)
-    return given.owner or caller.owner
+    elif message.owner:
+        checks.owner(f"{place}owner", message.owner)
+    return message.owner or caller.owner
 
 
 def read_owner(request: Any, caller: Caller) -> str:  # noqa: ANN401  any with an owner of its own

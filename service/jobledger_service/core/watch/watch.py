@@ -280,7 +280,7 @@ class Watch:
             message = self._codec.merge(entry, group[:-1], cursor, status=options.status)
             self._on_merged(len(group) - 1)
         if entry.after is not None and not jobs.matches(entry.after):
-            message = self._codec.left(message)
+            message = self._codec.as_unmatched(message)
         return message
 
     async def stops(self, owners: Sequence[str], kinds: frozenset[str]) -> Messages:

@@ -114,6 +114,6 @@ def _save(connection: Connection, key: ApiKey, *, is_new: bool) -> None:
 
 
 def _key_of(row: Sequence[Any]) -> ApiKey:
-    key_id, owner, name, roles, *others, served_owners, all_owners = row
-    key = ApiKey(key_id, owner, name, frozenset(map(Role, roles.split())), *others)
+    key_id, owner, name, roles, *rest, served_owners, all_owners = row
+    key = ApiKey(key_id, owner, name, frozenset(map(Role, roles.split())), *rest)
     return replace(key, served_owners=tuple(served_owners.split()), all_owners=all_owners)

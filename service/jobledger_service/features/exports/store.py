@@ -256,7 +256,7 @@ def _deleted_jobs(owner: str, position: int, after: ExportKey, through: ExportKe
 
 def _around(dialect: Dialect) -> Select[Any]:
     """Return, for each of some jobs, its last event up to a position, and its first one after it."""
-    keys = dialect.keys().subquery("wanted")
+    keys = dialect.keys().subquery("keys")
     key = keys.c[0]
     of_job = events.c.job_key == key
     position: ColumnElement[int] = bindparam("position", type_=BigInteger)

@@ -46,9 +46,9 @@ class ImportJobs(Command[list[bool | Refusal], list[bool | Refusal]], MsgStruct,
         return Needs(jobs=tuple(new.spec.key for new in new_jobs), new_jobs=new_jobs)
 
     def decide(self, work: WorkingSet) -> list[bool | Refusal]:
-        return [self._one(work, job) for job in self.jobs]
+        return [self._create(work, job) for job in self.jobs]
 
-    def _one(self, work: WorkingSet, imported: JobImport) -> bool | Refusal:
+    def _create(self, work: WorkingSet, imported: JobImport) -> bool | Refusal:
         spec = imported.job.new.spec
         existing = work.find(spec.key)
         if existing is not None:

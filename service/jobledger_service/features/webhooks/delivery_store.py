@@ -46,7 +46,7 @@ _DUE_OF_ONE = (
     select(*stored.DELIVERY_COLUMNS)
     .where(deliveries.c.webhook_key == bindparam("key"), _DUE)
     .order_by(deliveries.c.next_attempt_time)
-    .limit(bindparam("most"))
+    .limit(bindparam("limit"))
     .with_for_update(skip_locked=True)
 )
 
@@ -158,7 +158,7 @@ class SqlDeliveryStore:
             room = capacity.total - len(claimed)
             count = min(room, capacity.per_webhook - capacity.busy.get(webhook.key, 0), share - busy[webhook.owner])
             if count > 0:
-                due = connection.execute(_DUE_OF_ONE, {"key": webhook.key, "now": now, "most": count})
+                due = connection.execute(_DUE_OF_ONE, {"key": webhook.key, "now": now, "limit": count})
                 taken = [
                     replace(delivery, attempt_count=delivery.attempt_count + 1)
                     for delivery in map(stored.delivery_of, due)

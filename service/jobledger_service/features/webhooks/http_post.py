@@ -68,8 +68,8 @@ class CheckedBackend(httpcore.AnyIOBackend):
 
     async def connect_tcp(self, host: str, port: int, *args: Any, **options: Any) -> httpcore.AsyncNetworkStream:  # noqa: ANN401  as httpcore passes them
         """Connect to the first address that answers; raises UnknownHostError, RefusedAddressError, ConnectError."""
-        *others, last = await addresses_of(self._lookups, host, port, allow_private=self._allow_private)
-        for address in others:
+        *addresses, last = await addresses_of(self._lookups, host, port, allow_private=self._allow_private)
+        for address in addresses:
             with suppress(httpcore.ConnectError):
                 return _guarded(await super().connect_tcp(address, port, *args, **options))
         return _guarded(await super().connect_tcp(last, port, *args, **options))

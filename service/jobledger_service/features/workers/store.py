@@ -117,8 +117,8 @@ class SqlWorkerStore:
                 begin = place > tuple_(*after[1:]) if after is not None and after[0] else true()
                 mine = self._database.dialect.contains(workers.c.served, bindparam("mine", type_=Text))
                 serves = or_(workers.c.served == f" {ALL} ", mine)
-                others = and_(of_fleets, workers.c.owner != owner, serves, begin)
-                stored += _find(connection, limit + 1 - len(stored), others, mine=f" {owner} ")
+                in_fleets = and_(of_fleets, workers.c.owner != owner, serves, begin)
+                stored += _find(connection, limit + 1 - len(stored), in_fleets, mine=f" {owner} ")
             page = stored[:limit]
             held = _held(connection, owner, page)
         return [*zip(page, held, strict=True)], place_of(page[-1], owner) if len(stored) > limit else None
@@ -152,10 +152,10 @@ def _find(
     return [_worker(*row) for row in connection.execute(query, parameters)]
 
 
-def _worker(owner: str, worker: str, kinds: str, served: str, *others: str) -> StoredWorker:
+def _worker(owner: str, worker: str, kinds: str, served: str, *columns: str) -> StoredWorker:
     names = frozenset(served.split())
     owners = Owners(all=True) if ALL in names else Owners(names) if names else None
-    first, last, version, host = others
+    first, last, version, host = columns
     return StoredWorker(
         owner, worker, tuple(kinds.split()), owners, Micros(int(first)), Micros(int(last)), version, host
     )
