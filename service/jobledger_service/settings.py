@@ -16,6 +16,14 @@ PREFIX: Final = "JOBLEDGER_"
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _SHOWN: Final = ("d", "h", "m", "s", "ms")
 
+Where = Literal["off", "admin", "main"]
+"""Where a service for operators may be served."""
+
+_SWITCHES: Final = dict.fromkeys(("yes", "on", "t", "y"), True) | dict.fromkeys(("no", "off", "f", "n"), False)
+"""What typer takes for a switch too, beside msgspec's true, false, 1 and 0."""
+
+_KINDS: Final = {bool: "true or false", float: "a number", int: "a whole number", str: "text", Path: "a path"}
+
 
 def seconds_of(word: str) -> float:
     """Return a span of time in seconds; raises ValueError for any other text."""
@@ -40,10 +48,6 @@ def text_of(seconds: float) -> str:
 
 class InvalidSettingError(ValueError):
     """A setting that contradicts another, or would be unsafe."""
-
-
-Where = Literal["off", "admin", "main"]
-"""Where a service for operators may be served."""
 
 
 def about(description: str, **bounds: Any) -> Meta:  # noqa: ANN401  what Meta takes
@@ -207,10 +211,6 @@ def read_settings(arguments: Mapping[str, Any]) -> Settings:
     return Settings(**values)
 
 
-_SWITCHES: Final = dict.fromkeys(("yes", "on", "t", "y"), True) | dict.fromkeys(("no", "off", "f", "n"), False)
-"""What typer takes for a switch too, beside msgspec's true, false, 1 and 0."""
-
-
 def _read(name: str, value: Any) -> Any:  # noqa: ANN401  of the setting's type, or its text
     if isinstance(value, str) and is_span(name):
         value = seconds_of(value)
@@ -220,9 +220,6 @@ def _read(name: str, value: Any) -> Any:  # noqa: ANN401  of the setting's type,
         return convert(value, SETTINGS[name].type, strict=False, dec_hook=lambda kind, text: kind(text))
     except ValidationError:
         raise ValueError(_rule(name)) from None
-
-
-_KINDS: Final = {bool: "true or false", float: "a number", int: "a whole number", str: "text", Path: "a path"}
 
 
 def _rule(name: str) -> str:

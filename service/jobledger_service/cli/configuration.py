@@ -14,6 +14,9 @@ from jobledger_service.settings import PREFIX, SETTINGS
 CLIENT_VARIABLES: Final = frozenset({"JOBLEDGER_API_KEY", "JOBLEDGER_TARGET", TRACEBACK})
 """The variables of the SDK's command line: a machine may have all of them."""
 
+MASK: Final = "***"
+_SECRET: Final = re.compile(r"(^|_)(secret|password|token|pepper)s?($|_)")
+
 
 def variable(setting: str) -> str:
     """Return the environment variable of a setting."""
@@ -35,10 +38,6 @@ def _sentence(name: str) -> str:
     nearest = difflib.get_close_matches(name[len(PREFIX) :].lower(), SETTINGS, n=1)
     advice = f"did you mean {variable(nearest[0])}?" if nearest else "`jobledger-server config` lists all settings"
     return f"{name} in the environment is not a setting: {advice}"
-
-
-MASK: Final = "***"
-_SECRET: Final = re.compile(r"(^|_)(secret|password|token|pepper)s?($|_)")
 
 
 def masked(name: str, value: object) -> object:

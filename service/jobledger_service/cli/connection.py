@@ -13,6 +13,9 @@ from jobledger_service.transport.tls import CertificateError
 CALL_TIMEOUT = timedelta(seconds=10)
 """How long a server has to answer."""
 
+_ANY: Final = "any"
+"""The replacement of the star in *.example.org."""
+
 
 def open_client(
     target: str,
@@ -31,10 +34,6 @@ def open_client(
     return JobClient(
         target, api_key=api_key, credentials=credentials, options=options, timeout=timeout, backoff=too_late
     )
-
-
-_ANY: Final = "any"
-"""The replacement of the star in *.example.org."""
 
 
 def name_in(cert: Path, key: Path) -> str:

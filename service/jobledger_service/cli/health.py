@@ -20,6 +20,8 @@ from .options import settings_of
 
 HEALTHY = SystemStatus.HEALTHY
 
+cli = typer.Typer(rich_markup_mode=None)
+
 
 def as_text(health: api.SystemHealth) -> str:
     """Return the findings as lines for people."""
@@ -63,9 +65,6 @@ def as_text(health: api.SystemHealth) -> str:
 
 def _seconds(duration: Duration) -> str:
     return f"{duration.ToMicroseconds() / 1000:.1f} ms"
-
-
-cli = typer.Typer(rich_markup_mode=None)
 
 
 @cli.command("health")

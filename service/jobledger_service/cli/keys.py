@@ -42,11 +42,6 @@ cli.add_typer(keys)
 _ROLES: Final = {role.name.lower(): role for role in Role}
 _FORM: Final = "%-13s %-16s %-20s %-24s %-24s %-24s %-24s %-20s %s"
 
-
-def _duration(word: str) -> timedelta | None:
-    return parse.duration("", word)
-
-
 Database = Annotated[
     str,
     typer.Option(envvar="JOBLEDGER_DATABASE", help="The database to use without --target.", rich_help_panel=PANEL),
@@ -54,10 +49,17 @@ Database = Annotated[
 Target = Annotated[str, typer.Option(metavar="HOST:PORT", help="A running server to use.", rich_help_panel=PANEL)]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="The output format.")]
 KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="The key's id, as `list` shows it.")]
+
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason, for the log of the server.")]
+
+
+def _duration(word: str) -> timedelta | None:
+    return parse.duration("", word)
+
+
 Expires = Annotated[
     timedelta | None, typer.Option(parser=_duration, metavar="SPAN", help="How long the key is valid, such as 90d.")
 ]
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason, for the log of the server.")]
 
 
 @keys.callback()

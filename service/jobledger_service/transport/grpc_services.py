@@ -18,6 +18,24 @@ from .identity import Caller, Role
 from .methods import Kind, Method
 from .refusals import ConnectionNotFound, ServiceNotFound
 
+# The stubs of these name protobuf's classes in C.
+HEALTH: Final[ServiceDescriptor] = api.DESCRIPTOR.services_by_name["Health"]  # type: ignore[assignment]
+
+REFLECTION_V1ALPHA: Final[ServiceDescriptor] = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]  # type: ignore[assignment]
+CHANNELZ: Final[ServiceDescriptor] = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]  # type: ignore[assignment]
+HEALTH_METHODS: Final = (
+    Method(HEALTH, "Check", None, Kind.READ, ("SERVICE_NOT_FOUND",)),
+    Method(HEALTH, "Watch", None, Kind.WATCH, ("TOO_MANY_WATCHES",)),
+)
+
+_LISTS: Final = ("GetTopChannels", "GetServers")
+"""Methods of channelz that name nothing that may be missing."""
+CHANNELZ_METHODS: Final = tuple(
+    Method(CHANNELZ, method.name, Role.ADMIN, Kind.READ, () if method.name in _LISTS else ("CONNECTION_NOT_FOUND",))
+    for method in CHANNELZ.methods
+)
+_STATUS = api.HealthCheckResponse
+
 
 def _reflection_v1() -> ServiceDescriptor:
     """Return the descriptor of v1, which many clients ask first: it is that of v1alpha under another name.
@@ -31,28 +49,12 @@ def _reflection_v1() -> ServiceDescriptor:
     return service
 
 
-# The stubs of these name protobuf's classes in C.
-HEALTH: Final[ServiceDescriptor] = api.DESCRIPTOR.services_by_name["Health"]  # type: ignore[assignment]
 REFLECTION: Final = _reflection_v1()
-REFLECTION_V1ALPHA: Final[ServiceDescriptor] = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]  # type: ignore[assignment]
-CHANNELZ: Final[ServiceDescriptor] = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]  # type: ignore[assignment]
 
-HEALTH_METHODS: Final = (
-    Method(HEALTH, "Check", None, Kind.READ, ("SERVICE_NOT_FOUND",)),
-    Method(HEALTH, "Watch", None, Kind.WATCH, ("TOO_MANY_WATCHES",)),
-)
 REFLECTION_METHODS: Final = tuple(
     Method(service, "ServerReflectionInfo", None, Kind.WATCH, ("TOO_MANY_WATCHES",))
     for service in (REFLECTION, REFLECTION_V1ALPHA)
 )
-_LISTS: Final = ("GetTopChannels", "GetServers")
-"""Methods of channelz that name nothing that may be missing."""
-CHANNELZ_METHODS: Final = tuple(
-    Method(CHANNELZ, method.name, Role.ADMIN, Kind.READ, () if method.name in _LISTS else ("CONNECTION_NOT_FOUND",))
-    for method in CHANNELZ.methods
-)
-
-_STATUS = api.HealthCheckResponse
 
 
 class HealthService:

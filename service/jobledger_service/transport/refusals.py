@@ -25,6 +25,15 @@ from typing import ClassVar, Final, Self
 
 from .units import MICROS_PER_SECOND
 
+_BOUNDS: Final = {
+    "bytes": "this owner's requests in flight have too many bytes",
+    "calls": "too many calls of this owner are in flight",
+    "unsent": "this owner's replies and messages that are not read have too many bytes",
+    "receiving": "this owner's requests wait too long before they are received",
+    "public_calls": "this connection has too many calls without a key in flight",
+}
+IN_FLIGHT_BOUNDS: Final = tuple(_BOUNDS)
+
 
 class CallRefused(Exception):  # noqa: N818  a refusal is an answer, not a fault
     """A call that the transport refuses; nothing was done for it, except before ReplyUnsent."""
@@ -133,16 +142,6 @@ class InFlightFull(CallRefused):
     def __init__(self, bound: str) -> None:
         super().__init__(f"{_BOUNDS[bound]}: retry after retry_delay", bound=bound)
         self.bound = bound
-
-
-_BOUNDS: Final = {
-    "bytes": "this owner's requests in flight have too many bytes",
-    "calls": "too many calls of this owner are in flight",
-    "unsent": "this owner's replies and messages that are not read have too many bytes",
-    "receiving": "this owner's requests wait too long before they are received",
-    "public_calls": "this connection has too many calls without a key in flight",
-}
-IN_FLIGHT_BOUNDS: Final = tuple(_BOUNDS)
 
 
 class MalformedRequest(CallRefused):

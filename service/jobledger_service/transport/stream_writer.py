@@ -27,8 +27,8 @@ class StreamWriter:
     """
 
     __slots__ = (
-        "_awaited_size", "_context", "_counted", "_is_read", "_metrics", "_owner", "_room", "_sent", "_turns", "_unsent",
-        "_usage", "_waiting", "_write", "has_failed", "is_writing", "on_failed", "on_written",
+        "_awaited_size", "_context", "_counted", "_is_read", "_metrics", "_owner", "_room", "_sent", "_turns",
+        "_unsent", "_usage", "_waiting", "_write", "has_failed", "is_writing", "on_failed", "on_written",
     )  # fmt: skip
 
     def __init__(self, call: "Call") -> None:

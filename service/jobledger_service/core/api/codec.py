@@ -72,6 +72,9 @@ _OF_JOB: Final = ("owner", "job_id", "uid")
 TOO_MANY: Final = CHUNKS_IN_VIEW + 1
 """The chunk_count of chunks that cannot be merged into another message."""
 
+_but_place: Final = attrgetter(*(set(Chunk.__struct_fields__) - {"index", "first_item", "last_item"}))
+"""Returns what chunks have in common that were created, claimed or completed together."""
+
 
 class ProtoCodec:
     """Encodes and decodes the messages that the ledger stores and the feed delivers."""
@@ -345,10 +348,6 @@ def _parts(
         of_chunks += (joined.head(_CHUNKS, len(chunk) + len(raw)) + chunk, raw)
     of_job = by_index.get(JOB_ITSELF, b"")
     return of_chunks, [*of_chunks, joined.head(_JOB, len(of_job) + len(job)), of_job, job, body]
-
-
-_but_place: Final = attrgetter(*(set(Chunk.__struct_fields__) - {"index", "first_item", "last_item"}))
-"""Returns what chunks have in common that were created, claimed or completed together."""
 
 
 def _without_artifacts(chunks: Iterable[Chunk]) -> Iterator[tuple[int, bytes]]:

@@ -39,6 +39,14 @@ CHANGE_TYPES_BY_NUMBER: Final[dict[int, ChangeType]] = {number: change for chang
 JOB_STATES_BY_NUMBER: Final[dict[int, JobState]] = {number: state for state, number in JOB_STATES.items()}
 CHUNK_STATES_BY_NUMBER: Final[dict[int, ChunkState]] = {number: state for state, number in CHUNK_STATES.items()}
 
+_FIXED: Final = [field for field in JOB_FIELDS if field.path.startswith("spec.")]
+_MOVING: Final = [field for field in JOB_FIELDS if field not in _FIXED and field.kept is not Kept.VERSION]
+_OF_CHUNK: Final = [field for field in CHUNK_FIELDS if field.kept is not Kept.VERSION]
+
+_ATTEMPT: Final = [Field(name, Kept.COMPUTED) for name in Attempt.__struct_fields__]
+
+FEW_STAGES: Final = 8
+
 
 def timestamp(micros: int) -> Timestamp:
     """Return a time in microseconds since 1970 as a Timestamp."""
@@ -128,9 +136,6 @@ _MESSAGES: Final = {
     "WorkError": maker(WorkError, chunk_pb2.WorkError),
 }
 
-_FIXED: Final = [field for field in JOB_FIELDS if field.path.startswith("spec.")]
-_MOVING: Final = [field for field in JOB_FIELDS if field not in _FIXED and field.kept is not Kept.VERSION]
-_OF_CHUNK: Final = [field for field in CHUNK_FIELDS if field.kept is not Kept.VERSION]
 
 fill_fixed: Final[Callable[[job_pb2.Job, JobSpec], None]] = message_filler(
     Job, _FIXED, job_pb2.Job.DESCRIPTOR, "message, spec", _MESSAGES
@@ -148,7 +153,6 @@ fill_bare_chunk: Final[Callable[[chunk_pb2.Chunk, Chunk], None]] = message_fille
 """Fills an empty message with a chunk without its artifacts."""
 
 
-_ATTEMPT: Final = [Field(name, Kept.COMPUTED) for name in Attempt.__struct_fields__]
 fill_attempt: Final[Callable[[chunk_pb2.Attempt, Attempt], None]] = message_filler(
     Attempt, _ATTEMPT, chunk_pb2.Attempt.DESCRIPTOR, "message, value", _MESSAGES
 )
@@ -175,9 +179,6 @@ def stages(spec: JobSpec) -> list[job_pb2.Stage]:
 def _fill_artifacts(message: Any, values: Mapping[str, Artifact]) -> None:  # noqa: ANN401  a generated map
     for name, value in values.items():
         message[name].CopyFrom(artifact(value))
-
-
-FEW_STAGES: Final = 8
 
 
 def segments(value: Job) -> JobSegments:

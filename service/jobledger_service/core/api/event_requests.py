@@ -24,6 +24,9 @@ from .owners import owner_of
 MAX_TERMS: Final = 2_000
 """Terms that one query walks: actors times kinds times types of changes."""
 
+WatchRequest = api.WatchJobRequest | api.WatchJobsRequest
+_MODES: Final = {api.WatchMode.Value(f"WATCH_MODE_{mode.name}"): mode for mode in Mode}
+
 
 class EventKeeper(MsgStruct, frozen=True):
     """Keeps events by their messages: the kind of the job, and one change of these types by one of these actors."""
@@ -72,10 +75,6 @@ def events_wanted(request: api.ListEventsRequest, caller: Caller) -> tuple[Event
         actors=keeper.actors,
         kinds=keeper.kinds,
     ), keeper if keeper.actors or keeper.kinds else None
-
-
-WatchRequest = api.WatchJobRequest | api.WatchJobsRequest
-_MODES: Final = {api.WatchMode.Value(f"WATCH_MODE_{mode.name}"): mode for mode in Mode}
 
 
 def watch_options(request: WatchRequest) -> WatchOptions:

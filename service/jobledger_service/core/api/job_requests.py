@@ -33,6 +33,10 @@ _FAILURE_POLICIES: Final = {job_pb2.FailurePolicy.Value(f"FAILURE_POLICY_{policy
 
 NewId = Callable[[], str]
 
+UPDATABLE: Final = ("priority", "display_name", "labels", "expire_time", "schedule_time")
+MAX_PATHS: Final = 100
+_LABEL_PATH: Final = "labels."
+
 
 def fingerprint(request: Message, *, excluded: Iterable[str] = ()) -> bytes:
     """Return a fingerprint of a request, apart from some texts, which are removed from it for the moment."""
@@ -248,11 +252,6 @@ def retry_job(request: api.RetryJobRequest, caller: Caller) -> commands.RetryJob
     return commands.RetryJob(
         owner, request.job_id, indexes, caller.name, request.reason, keys, mark, request.etag, request.uid
     )
-
-
-UPDATABLE: Final = ("priority", "display_name", "labels", "expire_time", "schedule_time")
-MAX_PATHS: Final = 100
-_LABEL_PATH: Final = "labels."
 
 
 def update_job(request: api.UpdateJobRequest, caller: Caller) -> commands.UpdateJob:

@@ -53,6 +53,9 @@ METHODS: Final = (
     Method(JOB_SERVICE, "WatchJobs", Role.CALLER, Kind.WATCH, waits=True),
 )
 
+_EVENTS: Final = api.ListJobEventsResponse.DESCRIPTOR.fields_by_name["events"]
+_OUTCOMES = {outcome: api.CancelOutcome.Value(f"CANCEL_OUTCOME_{outcome}") for outcome in CancelOutcome}
+
 
 class JobService(MsgStruct, frozen=True):
     """The calls of JobService. Methods return messages, or encoded messages."""
@@ -284,9 +287,3 @@ def _encoded_attempts(page: AttemptPage) -> bytes:
 
 def _event_field(row: EventRow) -> bytes:
     return field(_EVENTS, api.WatchJobResponse.FromString(row.message).event.SerializeToString())
-
-
-_EVENTS: Final = api.ListJobEventsResponse.DESCRIPTOR.fields_by_name["events"]
-
-
-_OUTCOMES = {outcome: api.CancelOutcome.Value(f"CANCEL_OUTCOME_{outcome}") for outcome in CancelOutcome}

@@ -23,17 +23,6 @@ from .owners import owner_of
 
 _VIEWS: Final = {job_pb2.JobView.Value(f"JOB_VIEW_{view}"): view for view in View}
 
-
-def view(number: int) -> View:
-    """Return the view of a request."""
-    if number == job_pb2.JOB_VIEW_UNSPECIFIED:
-        return View.BASIC
-    known = _VIEWS.get(cast("job_pb2.JobView.ValueType", number))
-    if known is None:
-        raise InvalidField(("view", must_be_one_of(number, View)))
-    return known
-
-
 _ORDERS: Final = {
     api.JOB_ORDER_UNSPECIFIED: Order.CREATE_TIME,
     api.JOB_ORDER_CREATE_TIME: Order.CREATE_TIME,
@@ -54,6 +43,16 @@ MAX_KNOWN_BYTES: Final = 512
 """Bytes of a request whose query is remembered."""
 _WITHOUT_TASKS: Final = ("WatchJobs", "ExportJobs")
 """Methods that show jobs as they were at a position, which says nothing of their tasks."""
+
+
+def view(number: int) -> View:
+    """Return the view of a request."""
+    if number == job_pb2.JOB_VIEW_UNSPECIFIED:
+        return View.BASIC
+    known = _VIEWS.get(cast("job_pb2.JobView.ValueType", number))
+    if known is None:
+        raise InvalidField(("view", must_be_one_of(number, View)))
+    return known
 
 
 def known_listing(request: api.ListJobsRequest, content: bytes, caller: Caller) -> Listing:

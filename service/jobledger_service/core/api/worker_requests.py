@@ -35,6 +35,9 @@ MAX_SHOWN_KINDS: Final = 20
 MAX_NAMED_QUEUES: Final = 2_000
 """Owners times kinds of a worker that serves owners by name: each of these queues is looked at."""
 
+ReadRest = Callable[[Checks, Any], tuple[Any, ...]]
+"""Returns what a report says beside its progress."""
+
 
 class RequestContext(MsgStruct, frozen=True):
     """The context of requests: the clock, randomness (0 to 1), the URI schemes that the operator allows, the epoch."""
@@ -276,10 +279,6 @@ class Reports(NamedTuple):
         for index, token in enumerate(self.tokens):
             refusal = self.refusals.get(index)
             yield token, next(of_command) if refusal is None else commands.refused(refusal)
-
-
-ReadRest = Callable[[Checks, Any], tuple[Any, ...]]
-"""Returns what a report says beside its progress."""
 
 
 def heartbeat(request: api.HeartbeatRequest, caller: Caller, context: RequestContext) -> Reports:

@@ -52,6 +52,8 @@ METHODS: Final = (
     Method(WORKER_SERVICE, "WatchLeases", Role.WORKER, Kind.WATCH, waits=True),
 )
 
+_STATUSES = {status: api.LeaseStatus.Value(f"LEASE_STATUS_{status}") for status in LeaseStatus}
+
 
 class WorkerService(MsgStruct, frozen=True):
     """The calls of WorkerService. Methods return messages, or encoded messages."""
@@ -159,9 +161,6 @@ class WorkerService(MsgStruct, frozen=True):
         owners, kinds = read.watch_leases(request, caller)
         self.active_workers.record(caller.owner, request.worker)
         return self.watch.stops(owners, kinds)
-
-
-_STATUSES = {status: api.LeaseStatus.Value(f"LEASE_STATUS_{status}") for status in LeaseStatus}
 
 
 class _EntryErrors:

@@ -19,6 +19,9 @@ MAX_REMEMBERED: Final = 10_000
 AGAIN_AFTER_SECONDS: Final = 60.0
 """The time after which a duty tries a row again."""
 
+MAX_SET_ASIDE: Final = 1_000
+"""The number of rows at which all are forgotten."""
+
 
 class UnreadableRows:
     """Counts each time that a row is set aside, and logs it the first time. Any thread may call it.
@@ -53,10 +56,6 @@ class UnreadableRows:
         """Whether a row was set aside within the last minute."""
         met = self._met.get((place, row))
         return met is not None and time.monotonic() < met + AGAIN_AFTER_SECONDS
-
-
-MAX_SET_ASIDE: Final = 1_000
-"""The number of rows at which all are forgotten."""
 
 
 class SetAside:

@@ -22,6 +22,9 @@ Queue = tuple[str, str]
 """Where chunks wait for workers: an owner and a kind; or a job's key and NO_KIND, for those of one job alone."""
 NO_KIND: Final = ""
 
+TIMED_OUT: Final = "TIMED_OUT"
+"""The code of an attempt, or of a job, that took too long."""
+
 
 class Artifact(MsgStruct, frozen=True):
     """A named output or preview: where it is, never what it contains; `metadata` is an encoded Struct."""
@@ -44,10 +47,6 @@ class WorkError(MsgStruct, frozen=True, array_like=True):
     message: str = ""
     stage: str = ""
     chunk_index: int | None = None
-
-
-TIMED_OUT: Final = "TIMED_OUT"
-"""The code of an attempt, or of a job, that took too long."""
 
 
 class AttemptOutcome(StrEnum):

@@ -21,6 +21,11 @@ from .retry import RetryPolicy
 from .states import ENDED, ChunkState, JobState, check_job_transition
 from .sweep import Sweep, Totals
 
+NO_UID: Final = bytes(16)
+"""That of a job that is only validated."""
+
+NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
+
 
 class FailurePolicy(StrEnum):
     """How the failure of a chunk affects the other chunks."""
@@ -79,10 +84,6 @@ def job_id_of(key: str) -> str:
     return key.partition("/")[2]
 
 
-NO_UID: Final = bytes(16)
-"""That of a job that is only validated."""
-
-
 def uid_of(text: str) -> bytes:
     """Return the bytes of a uid in its canonical form."""
     return bytes.fromhex(text.replace("-", ""))
@@ -131,9 +132,6 @@ class JobSpec(MsgStruct, frozen=True, dict=True):
     def key(self) -> str:
         """The ledger-wide key."""
         return job_key(self.owner, self.job_id)
-
-
-NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Job(MsgStruct, frozen=True):

@@ -20,6 +20,16 @@ from .refusals.errors import ChunkNotClaimable, InvalidField
 from .states import ENDED, UNFINISHED, WAITING, ChunkState, JobState, check_chunk_transition
 from .sweep import NO_TOTALS, JobChunks, Sweep
 
+_WHY_HELD: Final = {
+    HoldReason.LIMIT: "its job waits for a slot under the limit {scope!r}",
+    HoldReason.SCHEDULE: "the schedule_time of its job has not come",
+    HoldReason.BACKOFF: "its next attempt is not yet due",
+    HoldReason.FINALIZER: "it is the finalizer, and the other chunks of its job are not all COMPLETED",
+}
+
+_OF_CHUNK: Final = (MAX_CHUNK_ARTIFACTS, MAX_CHUNK_ARTIFACT_BYTES)
+_OF_JOB: Final = (MAX_JOB_ARTIFACTS, MAX_JOB_ARTIFACT_BYTES)
+
 
 class Claim(MsgStruct, frozen=True):
     """Who claims a chunk, and for how long (microseconds)."""
@@ -27,14 +37,6 @@ class Claim(MsgStruct, frozen=True):
     worker: str
     lease_duration: int
     task_id: str = ""
-
-
-_WHY_HELD: Final = {
-    HoldReason.LIMIT: "its job waits for a slot under the limit {scope!r}",
-    HoldReason.SCHEDULE: "the schedule_time of its job has not come",
-    HoldReason.BACKOFF: "its next attempt is not yet due",
-    HoldReason.FINALIZER: "it is the finalizer, and the other chunks of its job are not all COMPLETED",
-}
 
 
 def _limit_of(job: Job) -> str:
@@ -165,10 +167,6 @@ def _with_artifacts(chunk: Chunk, job: Job, report: WorkReport) -> tuple[Chunk, 
         if merged != job.artifacts:
             job = replace(job, artifacts=merged)
     return chunk, job
-
-
-_OF_CHUNK: Final = (MAX_CHUNK_ARTIFACTS, MAX_CHUNK_ARTIFACT_BYTES)
-_OF_JOB: Final = (MAX_JOB_ARTIFACTS, MAX_JOB_ARTIFACT_BYTES)
 
 
 def _merged(old: Artifacts, new: Artifacts, bounds: tuple[int, int], field: str) -> Artifacts:

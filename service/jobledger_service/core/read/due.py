@@ -12,6 +12,18 @@ from jobledger_service.core.model.states import JobState
 
 Time: TypeAlias = int | BindParameter[int]
 
+_NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
+_LEASE_CUTOFF: Final[BindParameter[int]] = bindparam("lapsed", type_=BigInteger)
+"""The time up to which ended leases expire, and runs time out."""
+_CALENDAR: Final[BindParameter[int]] = bindparam("calendar", type_=BigInteger)
+"""The time by which the dates that people name have come."""
+
+HOLDS_DUE: Final = or_(
+    exists().select_from(chunks).where(delayed, chunks.c.next_attempt_time <= _NOW),
+    exists().select_from(jobs).where(scheduled_jobs, jobs.c.held_until <= _CALENDAR),
+)
+SERVICE_JOBS_DUE: Final = exists().select_from(chunks).where(of_service)
+
 
 def overdue(now: Time, cutoff: Time) -> ColumnElement[bool]:
     """Return the condition of jobs whose deadline has come: CANCELLING ones by now, runs up to an earlier cutoff."""
@@ -24,20 +36,10 @@ def lapsed(cutoff: Time) -> ColumnElement[bool]:
     return leased & (chunks.c.lease_check_time <= cutoff) & (chunks.c.lease_expire_time <= cutoff)
 
 
-_NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
-_LEASE_CUTOFF: Final[BindParameter[int]] = bindparam("lapsed", type_=BigInteger)
-"""The time up to which ended leases expire, and runs time out."""
-_CALENDAR: Final[BindParameter[int]] = bindparam("calendar", type_=BigInteger)
-"""The time by which the dates that people name have come."""
 LEASES_DUE: Final = or_(
     exists().select_from(chunks).where(lapsed(_LEASE_CUTOFF)),
     exists().select_from(jobs).where(overdue(_NOW, _LEASE_CUTOFF)),
 )
-HOLDS_DUE: Final = or_(
-    exists().select_from(chunks).where(delayed, chunks.c.next_attempt_time <= _NOW),
-    exists().select_from(jobs).where(scheduled_jobs, jobs.c.held_until <= _CALENDAR),
-)
-SERVICE_JOBS_DUE: Final = exists().select_from(chunks).where(of_service)
 
 
 class SqlDueStore:

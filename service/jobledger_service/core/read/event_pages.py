@@ -27,6 +27,14 @@ MAX_PAGE_BYTES: Final = 1024 * 1024
 _OWNERS: Final = {events: event_owner, audit: audit_owner}
 _ALL: Final = sum(CHANGE_BITS.values())
 
+_TIMES: Final = {
+    table: select(table.c.commit_time)
+    .where(table.c.position >= bindparam("position", type_=BigInteger))
+    .order_by(table.c.position)
+    .limit(1)
+    for table in (events, audit)
+}
+
 
 class EventsWanted(MsgStruct, frozen=True):
     """A query for events of one job, of one owner, or, without either, of all.
@@ -197,12 +205,3 @@ def _positions(connection: Connection, query: EventsWanted) -> tuple[int, int]:
         if query.commit_time.end is not None:
             end = min(end, bisect_left(positions, query.commit_time.end, key=time_of))
     return begin, end
-
-
-_TIMES: Final = {
-    table: select(table.c.commit_time)
-    .where(table.c.position >= bindparam("position", type_=BigInteger))
-    .order_by(table.c.position)
-    .limit(1)
-    for table in (events, audit)
-}

@@ -58,6 +58,10 @@ MAX_HISTORIES: Final = 50
 MAX_PLACES: Final = 20_000
 """Jobs that are counted to tell places in a reply, which ends with the job that makes them so many."""
 
+_WHOLE: Final = len(SHOWN_COLUMNS) + 3
+_PLACE: Final = slice(_WHOLE, _WHOLE + 2)
+_NO_BYTES: Final = cast(null(), LargeBinary)
+
 
 class Bound(NamedTuple):
     """How much a read returns: `max_bytes`, but the first job in any case.
@@ -250,11 +254,6 @@ class JobReads:
 
     def _values(self, keys: Sequence[str]) -> dict[str, object]:
         return {"keys": self._dialect.key_values(keys)}
-
-
-_WHOLE: Final = len(SHOWN_COLUMNS) + 3
-_PLACE: Final = slice(_WHOLE, _WHOLE + 2)
-_NO_BYTES: Final = cast(null(), LargeBinary)
 
 
 def _select_jobs(view: View, *, small_only: bool) -> Select[Any]:

@@ -11,6 +11,8 @@ from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.service_kinds import ALL_KINDS, ALL_OWNERS
 from jobledger_service.core.model.states import ENDED, JobState
 
+_UNFINISHED: Final = sorted(set(JobState) - ENDED)
+
 
 class KindFigures(MsgStruct):
     """The QUEUED jobs of a kind, its chunks, and since when the oldest claimable job waits."""
@@ -19,9 +21,6 @@ class KindFigures(MsgStruct):
     chunks_pending: int = 0
     chunks_processing: int = 0
     waiting_since: Micros | None = None
-
-
-_UNFINISHED: Final = sorted(set(JobState) - ENDED)
 
 
 class KindFiguresReader:

@@ -42,6 +42,11 @@ from .routes import (
 )
 from .walks import By, sorted_few
 
+_SERVICE_KINDS: Final[list[ColumnElement[str]]] = [literal_column(f"'{kind}'") for kind in SERVICE_KINDS]
+_OF_SERVICE: Final = select(func.coalesce(func.sum(counts.c.jobs), 0)).where(
+    counts.c.owner == bindparam("owner"), counts.c.kind.in_(_SERVICE_KINDS)
+)
+
 
 class Budget(MsgStruct, frozen=True):
     """What one page may cost: rows of its first look, above ten for each job wanted; rows after it; jobs to sort.
@@ -270,12 +275,6 @@ def _searched(dialect: Dialect) -> Select[Any]:
 def _service_jobs(connection: Connection, owner: str) -> int:
     """Return how many jobs of the service's own an owner has: a seek for each of their kinds."""
     return int(connection.execute(_OF_SERVICE, {"owner": owner}).scalar_one())
-
-
-_SERVICE_KINDS: Final[list[ColumnElement[str]]] = [literal_column(f"'{kind}'") for kind in SERVICE_KINDS]
-_OF_SERVICE: Final = select(func.coalesce(func.sum(counts.c.jobs), 0)).where(
-    counts.c.owner == bindparam("owner"), counts.c.kind.in_(_SERVICE_KINDS)
-)
 
 
 def _counted(connection: Connection, dialect: Dialect, job_filter: JobFilter) -> tuple[int | None, int | None]:

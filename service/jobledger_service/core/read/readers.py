@@ -32,6 +32,9 @@ MAX_SHARING: Final = 64
 FORGET_FROM: Final = 64
 """The number of remembered owners at which those without a lead are forgotten."""
 
+OPERATORS: Final = ""
+"""The owner of the operators' lists: they take turns with the owners, and no owner has an empty name."""
+
 
 class Reader:
     """One thread for reads, in the order of their requests."""
@@ -230,10 +233,6 @@ def _next_of(share: _Share) -> _PendingRead | None:
         if not all(caller.done() for caller in pending.callers):
             return pending
     return None
-
-
-OPERATORS: Final = ""
-"""The owner of the operators' lists: they take turns with the owners, and no owner has an empty name."""
 
 
 class Readers:

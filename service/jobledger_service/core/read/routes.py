@@ -33,6 +33,10 @@ MAX_ARMS: Final = 36
 
 _ALL: Final = frozenset(JobState)
 
+Arm = Mapping[str, str | int]
+
+_TIMES: Final = (*(order.value for order in Order if order is not Order.PRIORITY), "start_time", "schedule_time")
+
 
 class ValueRange(NamedTuple):
     """From `low`, inclusive, to `high`, exclusive; None is no bound."""
@@ -42,9 +46,6 @@ class ValueRange(NamedTuple):
 
 
 _ANY: Final = ValueRange(None, None)
-
-
-Arm = Mapping[str, str | int]
 
 
 class Route(MsgStruct, frozen=True):
@@ -171,9 +172,6 @@ def spans_of(job_filter: JobFilter) -> dict[str, ValueRange]:
         **{name: ValueRange(*astuple(getattr(job_filter, name))) for name in _TIMES},
         Order.PRIORITY: ValueRange(low, high),
     }
-
-
-_TIMES: Final = (*(order.value for order in Order if order is not Order.PRIORITY), "start_time", "schedule_time")
 
 
 def bounded(job_filter: JobFilter) -> list[Order]:

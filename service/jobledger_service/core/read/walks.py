@@ -28,6 +28,18 @@ from jobledger_service.core.database.rows.attempts import has_had_task
 from jobledger_service.core.database.rows.reads import Order
 from jobledger_service.core.database.tables import NEVER, ended, has_ended, job_labels, job_words, jobs
 
+_LIMIT: Final = bindparam("limit", type_=Integer)
+_SKIP: Final = bindparam("skip", type_=Integer)
+
+_TESTS_OF_LABELS: Final = {
+    "state_among",
+    *(f"{name}_{side}" for name in ("create_time", "end_time", "priority") for side in ("low", "high")),
+}
+"""The conditions that rows of labels can be put to themselves."""
+
+_NOTHING: Final = literal_column("''", Text)
+"""A suffix that keeps the indexes of a column out of the plan."""
+
 
 class By(Enum):
     """What each arm of a walk is about: all jobs of the owner, or those with one value in each of some columns."""
@@ -72,10 +84,6 @@ def walk(shape: Shape, dialect: Dialect) -> Select[Any] | CompoundSelect[Any]:
     return merged.order_by(*_ordered(shape, names)).limit(_LIMIT).offset(_SKIP)
 
 
-_LIMIT: Final = bindparam("limit", type_=Integer)
-_SKIP: Final = bindparam("skip", type_=Integer)
-
-
 def _ordered(shape: Shape, columns: list[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
     """Return the order of a walk: in that by creation, the place is the time of creation."""
     named = columns[1:] if shape.order is Order.CREATE_TIME else columns
@@ -98,13 +106,6 @@ def _arm(shape: Shape, dialect: Dialect, number: int) -> Select[Any]:
     # A join would let the planner change the order.
     passes = select(and_(*job_tests)).where(jobs.c.job_key == table.c.job_key)
     return arm.where(passes.correlate(table).scalar_subquery())
-
-
-_TESTS_OF_LABELS: Final = {
-    "state_among",
-    *(f"{name}_{side}" for name in ("create_time", "end_time", "priority") for side in ("low", "high")),
-}
-"""The conditions that rows of labels can be put to themselves."""
 
 
 def _place(table: Table, order: Order) -> list[ColumnElement[Any]]:
@@ -140,10 +141,6 @@ def _beyond(
     if order is Order.CREATE_TIME:
         del here[0], there[0]
     return tuple_(*here) > tuple_(*there) if ascending else tuple_(*here) < tuple_(*there)
-
-
-_NOTHING: Final = literal_column("''", Text)
-"""A suffix that keeps the indexes of a column out of the plan."""
 
 
 def condition(name: str, dialect: Dialect, table: Table = jobs) -> ColumnElement[bool]:

@@ -32,6 +32,9 @@ log = structlog.get_logger(__name__)
 
 ATTEMPTS = 5
 
+Outcome = Any
+"""A caller's answer, an exception to raise, or Postponed: the command moves to the next batch."""
+
 
 class Commit(MsgStruct, frozen=True):
     """The result of committed batches: entries with their positions, changed jobs, waiting chunks, and what happened.
@@ -50,10 +53,6 @@ class Commit(MsgStruct, frozen=True):
     """The queues that were paused, and those that were resumed with so many waiting chunks."""
     rows: int = 0
     """The approximate number of changed rows of jobs and chunks."""
-
-
-Outcome = Any
-"""A caller's answer, an exception to raise, or Postponed: the command moves to the next batch."""
 
 
 class Executor:

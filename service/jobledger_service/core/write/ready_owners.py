@@ -28,6 +28,9 @@ from jobledger_service.core.model.owners import Owners
 
 from .waiting_chunks import is_set_aside
 
+_PRIORITIES: Final = range(MIN_PRIORITY, MAX_PRIORITY + 1)
+_LIMIT: Final = bindparam("limit", type_=Integer)
+
 
 class ReadyOwner(NamedTuple):
     """An owner with chunks of a kind that wait with a priority."""
@@ -104,10 +107,6 @@ def _of_first_owners(ready: Sequence[ReadyOwner], count: int) -> list[ReadyOwner
     """Return the first owners with all of their kinds: the oldest chunk may be of any."""
     places = set(_places(ready)[:count])
     return [owner for owner in ready if (owner.priority, owner.owner) in places]
-
-
-_PRIORITIES: Final = range(MIN_PRIORITY, MAX_PRIORITY + 1)
-_LIMIT: Final = bindparam("limit", type_=Integer)
 
 
 def _has_more(condition: ColumnElement[bool]) -> ColumnElement[bool]:

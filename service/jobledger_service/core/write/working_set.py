@@ -42,6 +42,11 @@ MAX_EVENT_BYTES: Final = 1024 * 1024
 NO_ERROR: Final = WorkError("")
 """That of a job whose failed chunks were imported without one."""
 
+_moved: Final = attrgetter("state", "slots", "parked_for", "held_until")
+"""Returns what families hear changes of."""
+_place_in_queue: Final = attrgetter("priority", "parked_for", "held_until")
+"""Returns what `Job.in_queue` is made from."""
+
 
 class WorkingSet:
     """A batch's jobs and chunks; `undo` undoes what a refused command did."""
@@ -376,12 +381,6 @@ def _with_version(before: Holder | None, holder: Holder, revision: int) -> Holde
     if holder.artifacts is (before.artifacts if before else NO_ARTIFACTS):
         return holder
     return replace(holder, artifacts_revision=revision if holder.artifacts else None)
-
-
-_moved: Final = attrgetter("state", "slots", "parked_for", "held_until")
-"""Returns what families hear changes of."""
-_place_in_queue: Final = attrgetter("priority", "parked_for", "held_until")
-"""Returns what `Job.in_queue` is made from."""
 
 
 def _moved_rows(before: Job | None, job: Job) -> int:

@@ -30,6 +30,15 @@ DEFAULT_ROTATION_GRACE: Final = DAY
 MAX_GRACE: Final = 30 * DAY
 ROLES: Final = {api.Role.Value(f"ROLE_{role}"): role for role in Role}
 
+_api_key = maker(ApiKey, api.ApiKey)
+
+METHODS: Final = (
+    Method(ADMIN_SERVICE, "CreateApiKey", Role.ADMIN, Kind.WRITE),
+    Method(ADMIN_SERVICE, "ListApiKeys", Role.ADMIN, Kind.READ),
+    Method(ADMIN_SERVICE, "RevokeApiKey", Role.ADMIN, Kind.WRITE),
+    Method(ADMIN_SERVICE, "RotateApiKey", Role.ADMIN, Kind.WRITE),
+)
+
 
 def new_key(request: api.CreateApiKeyRequest, caller: Caller, now: Micros) -> ApiKey:
     """Return the key of CreateApiKey, without an id and a token."""
@@ -92,22 +101,11 @@ def _expire_time(checks: Checks, request: Any, now: Micros) -> Micros | None:  #
     return time
 
 
-_api_key = maker(ApiKey, api.ApiKey)
-
-
 def api_key(key: ApiKey) -> api.ApiKey:
     """Return a key as a message, without its token or digest."""
     message = _api_key(key)
     message.roles.sort()
     return message
-
-
-METHODS: Final = (
-    Method(ADMIN_SERVICE, "CreateApiKey", Role.ADMIN, Kind.WRITE),
-    Method(ADMIN_SERVICE, "ListApiKeys", Role.ADMIN, Kind.READ),
-    Method(ADMIN_SERVICE, "RevokeApiKey", Role.ADMIN, Kind.WRITE),
-    Method(ADMIN_SERVICE, "RotateApiKey", Role.ADMIN, Kind.WRITE),
-)
 
 
 class NoKeyCalls:

@@ -43,6 +43,10 @@ JOBS_PER_PAGE: Final = 1_000
 PIECE_BYTES: Final = 64 * 1024
 """Bytes at which a piece ends."""
 
+_FORMATS: Final = (export_pb2.EXPORT_FORMAT_CSV, export_pb2.EXPORT_FORMAT_JSON_LINES)
+
+METHODS: Final = (Method(JOB_SERVICE, "ExportJobs", Role.CALLER, Kind.WATCH, waits=True),)
+
 
 class _ExportProgress(MsgStruct, frozen=True):
     """The progress of an export; its token contains it."""
@@ -204,9 +208,6 @@ def job_of(exported: ExportedJob) -> Job | None:
     return None if message is None or message.type == _DELETED else message.job
 
 
-_FORMATS: Final = (export_pb2.EXPORT_FORMAT_CSV, export_pb2.EXPORT_FORMAT_JSON_LINES)
-
-
 def export(request: export_pb2.ExportJobsRequest, caller: Caller) -> tuple[JobFilter, Lines]:
     """Return the filter and the format of ExportJobs."""
     with Checks() as checks:
@@ -237,6 +238,3 @@ def _check_columns(checks: Checks, request: export_pb2.ExportJobsRequest) -> Non
 def _nearest(name: str) -> str:
     near = get_close_matches(name[:64].lower(), EXPORT_COLUMNS, n=1, cutoff=0.5)
     return f"the nearest is {near[0]!r}" if near else "columns include job_id, state, create_time"
-
-
-METHODS: Final = (Method(JOB_SERVICE, "ExportJobs", Role.CALLER, Kind.WATCH, waits=True),)

@@ -29,6 +29,12 @@ Value = Any
 
 MAX_ERROR_LENGTH: Final = 300
 
+_FORMULA: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+"""What begins a formula in some spreadsheet, or leads to one (https://owasp.org/www-community/attacks/CSV_Injection,
+ASVS 5.0, 1.2.10); the last four are the full-width forms of the first."""
+_BLANKS: Final = re.compile(r"^[\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]+")
+"""Spaces and invisible characters: soft hyphens, joiners, marks of direction and of byte order."""
+
 
 def _when(micros: int | None) -> str | None:
     return None if micros is None else time_text(micros)
@@ -120,13 +126,6 @@ def unreadable_values(place: ExportKey, error: Exception) -> Sequence[Value]:
         "export_error": f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH],
     }
     return [known.get(name) for name in EXPORT_COLUMNS]
-
-
-_FORMULA: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-"""What begins a formula in some spreadsheet, or leads to one (https://owasp.org/www-community/attacks/CSV_Injection,
-ASVS 5.0, 1.2.10); the last four are the full-width forms of the first."""
-_BLANKS: Final = re.compile(r"^[\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]+")
-"""Spaces and invisible characters: soft hyphens, joiners, marks of direction and of byte order."""
 
 
 class Lines(ABC):

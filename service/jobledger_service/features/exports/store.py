@@ -40,6 +40,15 @@ from jobledger_service.core.model.refusals.errors import HistoryTrimmed
 from jobledger_service.core.read.routes import all_tests, parameters
 from jobledger_service.core.read.walks import condition
 
+MAX_PAGE_BYTES: Final = 1024 * 1024
+"""A page ends with the job that makes it this large: an export that is not read keeps a page in memory."""
+MAX_COUNTED: Final = 100_000
+"""Jobs of a span of time that are counted for the progress of an export."""
+_SEGMENTS: Final = (jobs.c.job_key, jobs.c.fixed, jobs.c.moving, artifact_versions.c.encoded, jobs.c.artifacts_revision)
+_TRIMMED_TO = select(ledger.c.trimmed)
+
+_TRIMMED: Final = "the history since the export began was trimmed: begin the export again"
+
 
 class ExportKey(NamedTuple):
     """The place of a job in an export: the time of its creation, then its key."""
@@ -72,16 +81,6 @@ class ExportPage(MsgStruct, frozen=True):
     shown: Sequence[ExportedJob]
     through: ExportKey | None
     looked_at: int
-
-
-MAX_PAGE_BYTES: Final = 1024 * 1024
-"""A page ends with the job that makes it this large: an export that is not read keeps a page in memory."""
-
-MAX_COUNTED: Final = 100_000
-"""Jobs of a span of time that are counted for the progress of an export."""
-
-_SEGMENTS: Final = (jobs.c.job_key, jobs.c.fixed, jobs.c.moving, artifact_versions.c.encoded, jobs.c.artifacts_revision)
-_TRIMMED_TO = select(ledger.c.trimmed)
 
 
 class _Candidate(MsgStruct, frozen=True):
@@ -206,9 +205,6 @@ def _unchanged(
     if artifacts is None and artifacts_revision is not None:
         return ExportedJob(place, error=ValueError("the artifacts are missing"))
     return ExportedJob(place, job=fixed + (artifacts or b"") + moving)
-
-
-_TRIMMED: Final = "the history since the export began was trimmed: begin the export again"
 
 
 def _bounds(filter_: JobFilter) -> tuple[ExportKey, ExportKey | None]:

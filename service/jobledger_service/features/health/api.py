@@ -18,6 +18,8 @@ from .rules import Status, Vitals
 
 _STATUSES: Final = {status: api.SystemStatus.Value(f"SYSTEM_STATUS_{status.name}") for status in Status}
 
+METHODS: Final = (Method(ADMIN_SERVICE, "GetSystemHealth", Role.ADMIN, Kind.READ, reserved=True),)
+
 
 def system_health(health: Health, database_kind: str, start_time: Micros) -> api.SystemHealth:
     """Return the findings with the server's constants; `start_time` is in microseconds."""
@@ -76,8 +78,6 @@ def _database(health: Health, kind: str) -> api.DatabaseHealth:
 
 
 _committer: Final = maker(Vitals, api.CommitterHealth, Duration=_seconds)
-
-METHODS: Final = (Method(ADMIN_SERVICE, "GetSystemHealth", Role.ADMIN, Kind.READ, reserved=True),)
 
 
 class HealthCalls(MsgStruct, frozen=True):

@@ -35,6 +35,13 @@ MAX_JOBS_PER_REQUEST: Final = 500
 MAX_RETRIES: Final = 1_000_000
 MAX_ATTEMPTS: Final = 1_000
 
+MAX_REFUSALS: Final = 100
+JOBS_PER_SLICE: Final = 20
+"""Jobs for about a millisecond of reading."""
+
+IMPORT_SERVICE: Final = api.DESCRIPTOR.services_by_name["ImportService"]
+METHODS: Final = (Method(IMPORT_SERVICE, "ImportJobs", Role.ADMIN, Kind.WRITE, waits=True),)
+
 
 def read_job(message: api.ImportedJob, owner: str, context: RequestContext, uid: bytes) -> JobImport:
     """Return an imported job of an owner; raises InvalidField with the fields that are wrong."""
@@ -142,11 +149,6 @@ def _chunk(checks: Checks, field: str, chunk: api.ImportedChunk, state: ChunkSta
     )
 
 
-MAX_REFUSALS: Final = 100
-JOBS_PER_SLICE: Final = 20
-"""Jobs for about a millisecond of reading."""
-
-
 class _ImportCounts(MsgStruct):
     """The results of the jobs so far."""
 
@@ -163,10 +165,6 @@ class _ImportCounts(MsgStruct):
         else:
             self.response.unchanged += 1
         self.number += 1
-
-
-IMPORT_SERVICE: Final = api.DESCRIPTOR.services_by_name["ImportService"]
-METHODS: Final = (Method(IMPORT_SERVICE, "ImportJobs", Role.ADMIN, Kind.WRITE, waits=True),)
 
 
 class ImportService(MsgStruct, frozen=True):

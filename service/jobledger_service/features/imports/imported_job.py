@@ -23,6 +23,18 @@ from jobledger_service.core.model.lifecycle import NewJob, create
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import ChunkState, JobState
 
+_CHUNK_STATES = {
+    JobState.QUEUED: ChunkState.PENDING,
+    JobState.COMPLETED: ChunkState.COMPLETED,
+    JobState.FAILED: ChunkState.FAILED,
+    JobState.CANCELLED: ChunkState.CANCELLED,
+}
+_OUTCOMES = {
+    ChunkState.COMPLETED: AttemptOutcome.COMPLETED,
+    ChunkState.FAILED: AttemptOutcome.FAILED,
+    ChunkState.CANCELLED: AttemptOutcome.CANCELLED,
+}
+
 
 class ChunkEnd(MsgStruct, frozen=True):
     """The end of a chunk; fields that are None take the job's values."""
@@ -70,19 +82,6 @@ class ImportedJob(MsgStruct, frozen=True):
             return end.attempt
         must = end.state in (ChunkState.COMPLETED, ChunkState.FAILED) or end.start_time is not None
         return int(must or (self.start_time is not None and end.state is ChunkState.CANCELLED))
-
-
-_CHUNK_STATES = {
-    JobState.QUEUED: ChunkState.PENDING,
-    JobState.COMPLETED: ChunkState.COMPLETED,
-    JobState.FAILED: ChunkState.FAILED,
-    JobState.CANCELLED: ChunkState.CANCELLED,
-}
-_OUTCOMES = {
-    ChunkState.COMPLETED: AttemptOutcome.COMPLETED,
-    ChunkState.FAILED: AttemptOutcome.FAILED,
-    ChunkState.CANCELLED: AttemptOutcome.CANCELLED,
-}
 
 
 def default_end(imported: ImportedJob) -> ChunkEnd:

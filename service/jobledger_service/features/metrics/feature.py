@@ -44,6 +44,24 @@ log = structlog.get_logger(__name__)
 COMMANDS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 COMMIT_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
+OTHER: Final = "(other)"
+"""Stands for all kinds that are not shown; no kind has parentheses."""
+_PREFIX: Final = "jobledger_kind_"
+_GAUGES: Final = (
+    ("jobs_queued", "Jobs of a kind that are QUEUED."),
+    ("chunks_pending", "Chunks of a kind that wait for a worker, also those on hold."),
+    ("chunks_processing", "Chunks of a kind that workers hold."),
+)
+_COUNTERS: Final = (
+    ("claims", "Chunks of a kind that were claimed, in commits of this process.", {ChangeType.CLAIMED}),
+    (
+        "attempts_failed",
+        "Attempts at chunks of a kind that failed, timed out or lost their lease, in commits of this process.",
+        {ChangeType.CHUNK_FAILED, ChangeType.ATTEMPT_TIMED_OUT, ChangeType.LEASE_EXPIRED},
+    ),
+)
+_COUNTED: Final = {change: name for name, _, changes in _COUNTERS for change in changes}
+
 
 class CurrentWork(Collector):
     """Shows waiting work and watchers, as they are at each scrape."""
@@ -74,25 +92,6 @@ class CurrentWork(Collector):
             ("watch_history_events", "Stored events read for watches that lag.", feed.counts.history),
         ):
             yield CounterMetricFamily(f"jobledger_{name}", sentence, value=number)
-
-
-OTHER: Final = "(other)"
-"""Stands for all kinds that are not shown; no kind has parentheses."""
-_PREFIX: Final = "jobledger_kind_"
-_GAUGES: Final = (
-    ("jobs_queued", "Jobs of a kind that are QUEUED."),
-    ("chunks_pending", "Chunks of a kind that wait for a worker, also those on hold."),
-    ("chunks_processing", "Chunks of a kind that workers hold."),
-)
-_COUNTERS: Final = (
-    ("claims", "Chunks of a kind that were claimed, in commits of this process.", {ChangeType.CLAIMED}),
-    (
-        "attempts_failed",
-        "Attempts at chunks of a kind that failed, timed out or lost their lease, in commits of this process.",
-        {ChangeType.CHUNK_FAILED, ChangeType.ATTEMPT_TIMED_OUT, ChangeType.LEASE_EXPIRED},
-    ),
-)
-_COUNTED: Final = {change: name for name, _, changes in _COUNTERS for change in changes}
 
 
 class _Counted:

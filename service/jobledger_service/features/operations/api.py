@@ -39,6 +39,23 @@ _STATE: Final = re.compile(r'(?:metadata\.)?state\s*=\s*"?([A-Z]+)"?')
 _DONE: Final = re.compile(r"done\s*=\s*(true|false)")
 RULE: Final = "must be empty, done=true, done=false, or state=STATE terms joined by OR"
 
+_JOB_TYPE: Final = f"type.googleapis.com/{job_pb2.Job.DESCRIPTOR.full_name}"
+COPIES: Final = 2
+"""Times that an operation holds its job: as its metadata, and as its response."""
+
+MAX_WAIT: Final = 600 * SECOND
+OPERATIONS: Final = operations_proto_pb2.DESCRIPTOR.services_by_name["Operations"]
+METHODS: Final = (
+    Method(OPERATIONS, "GetOperation", Role.CALLER, Kind.READ, ("JOB_NOT_FOUND", "JOB_UNREADABLE")),
+    Method(OPERATIONS, "ListOperations", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),
+    Method(OPERATIONS, "WaitOperation", Role.CALLER, Kind.WATCH,
+        ("JOB_NOT_FOUND", "JOB_UNREADABLE", "HISTORY_TRIMMED", "TOO_MANY_WATCHES", "QUOTA_EXCEEDED"),
+        waits=True),
+    Method(OPERATIONS, "CancelOperation", Role.CALLER, Kind.WRITE, ("JOB_NOT_FOUND", "JOB_UNREADABLE")),
+    Method(OPERATIONS, "DeleteOperation", Role.CALLER, Kind.WRITE,
+        ("JOB_NOT_FOUND", "JOB_NOT_ENDED", "JOB_UNREADABLE")),
+)  # fmt: skip
+
 
 class Named(NamedTuple):
     """The parsed name of an operation: a job_id, and the job's uid, empty for the job that has the id now."""
@@ -82,11 +99,6 @@ def _states(text: str) -> frozenset[JobState] | None:
     return frozenset(map(JobState, names))
 
 
-_JOB_TYPE: Final = f"type.googleapis.com/{job_pb2.Job.DESCRIPTOR.full_name}"
-COPIES: Final = 2
-"""Times that an operation holds its job: as its metadata, and as its response."""
-
-
 def operation(read: JobRead) -> lro.Operation:
     """Return a job as an operation: its metadata is the job; done when the job has ended. Raises ValueError."""
     job, raw = shown_job(read)
@@ -109,21 +121,6 @@ def _failure(error: chunk_pb2.WorkError) -> status_pb2.Status:
     shown = status_pb2.Status(code=code_pb2.UNKNOWN, message=message)
     shown.details.add().Pack(error)
     return shown
-
-
-MAX_WAIT: Final = 600 * SECOND
-
-OPERATIONS: Final = operations_proto_pb2.DESCRIPTOR.services_by_name["Operations"]
-METHODS: Final = (
-    Method(OPERATIONS, "GetOperation", Role.CALLER, Kind.READ, ("JOB_NOT_FOUND", "JOB_UNREADABLE")),
-    Method(OPERATIONS, "ListOperations", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),
-    Method(OPERATIONS, "WaitOperation", Role.CALLER, Kind.WATCH,
-        ("JOB_NOT_FOUND", "JOB_UNREADABLE", "HISTORY_TRIMMED", "TOO_MANY_WATCHES", "QUOTA_EXCEEDED"),
-        waits=True),
-    Method(OPERATIONS, "CancelOperation", Role.CALLER, Kind.WRITE, ("JOB_NOT_FOUND", "JOB_UNREADABLE")),
-    Method(OPERATIONS, "DeleteOperation", Role.CALLER, Kind.WRITE,
-        ("JOB_NOT_FOUND", "JOB_NOT_ENDED", "JOB_UNREADABLE")),
-)  # fmt: skip
 
 
 class OperationsService(MsgStruct, frozen=True):

@@ -29,6 +29,18 @@ MAX_JOB_QUOTA: Final = 10**12
 MAX_WATCHES: Final = 1_000_000
 _LARGEST: Final = {"max_unfinished_jobs": MAX_JOB_QUOTA, "max_stored_jobs": MAX_JOB_QUOTA, "max_watches": MAX_WATCHES}
 
+VALID_SECONDS: Final = 1.0
+"""Seconds for which a bound on watches is valid: for so long another replica may keep an old one."""
+MAX_OWNERS: Final = 10_000
+"""Owners whose bounds on watches are remembered."""
+
+METHODS: Final = (
+    Method(ADMIN_SERVICE, "SetQuota", Role.ADMIN, Kind.WRITE),
+    Method(ADMIN_SERVICE, "GetQuota", Role.ADMIN, Kind.READ),
+    Method(ADMIN_SERVICE, "ListQuotas", Role.ADMIN, Kind.READ),
+    Method(ADMIN_SERVICE, "DeleteQuota", Role.ADMIN, Kind.WRITE),
+)
+
 
 def new_quota(request: api.SetQuotaRequest, caller: Caller, now: Micros) -> Quota:
     """Return the quota that is to be set at the time `now`, in microseconds."""
@@ -40,12 +52,6 @@ def new_quota(request: api.SetQuotaRequest, caller: Caller, now: Micros) -> Quot
     values = {field.name: value for field, value in request.ListFields()}
     bounds = Bounds(*map(values.get, Bounds.__struct_fields__))
     return Quota(owner, bounds, request.reason, caller.name, now)
-
-
-VALID_SECONDS: Final = 1.0
-"""Seconds for which a bound on watches is valid: for so long another replica may keep an old one."""
-MAX_OWNERS: Final = 10_000
-"""Owners whose bounds on watches are remembered."""
 
 
 class WatchBounds:
@@ -83,14 +89,6 @@ class WatchBounds:
             bounds = quotas_.get(owner, Quota(owner)).bounds.or_(self._kernel.quotas.defaults)
             self._known[owner] = (bounds.max_watches, until)
         return lambda owner: self._known[owner][0]
-
-
-METHODS: Final = (
-    Method(ADMIN_SERVICE, "SetQuota", Role.ADMIN, Kind.WRITE),
-    Method(ADMIN_SERVICE, "GetQuota", Role.ADMIN, Kind.READ),
-    Method(ADMIN_SERVICE, "ListQuotas", Role.ADMIN, Kind.READ),
-    Method(ADMIN_SERVICE, "DeleteQuota", Role.ADMIN, Kind.WRITE),
-)
 
 
 class QuotaCalls(MsgStruct, frozen=True):

@@ -28,6 +28,9 @@ MAX_AUDIT_BYTES = 256 * 1024
 TOMBSTONES_PER_STEP = 50
 """The number of deleted jobs whose audit trail one step checks."""
 
+_AUDITED = ("job_key", "position", "commit_time", "changes")
+_KEPT = (*_AUDITED, "message", "artifacts")
+
 
 class SqlHistoryStore:
     """Deletes old events, requests and audit trails.
@@ -120,10 +123,6 @@ class SqlHistoryStore:
                 connection.execute(delete(tombstones).where(tombstones.c.position == tombstone.position))
                 gone += 1
             return gone
-
-
-_AUDITED = ("job_key", "position", "commit_time", "changes")
-_KEPT = (*_AUDITED, "message", "artifacts")
 
 
 def _term_at(position: int) -> Any:  # noqa: ANN401  an SQL expression

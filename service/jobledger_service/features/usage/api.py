@@ -24,6 +24,8 @@ _DIMENSIONS: Final = {
     api.USAGE_DIMENSION_METHOD: "method",
 }
 
+METHODS: Final = (Method(ADMIN_SERVICE, "GetUsage", Role.ADMIN, Kind.READ),)
+
 
 def query_of(request: api.GetUsageRequest) -> UsageQuery:
     """Return the query of GetUsage."""
@@ -64,9 +66,6 @@ def used(row: UsageRow) -> api.Usage:
     if row.day:
         message.start_time.FromJsonString(f"{row.day}T00:00:00Z")
     return message
-
-
-METHODS: Final = (Method(ADMIN_SERVICE, "GetUsage", Role.ADMIN, Kind.READ),)
 
 
 class UsageCalls(MsgStruct, frozen=True):

@@ -20,6 +20,22 @@ Resolve = Callable[..., Found]
 LOOKUPS_PER_ATTEMPT: Final = 4
 """Look-ups that may run for each attempt that may: resolvers take up to 30 s, an attempt up to 15 s by default."""
 
+_NAT64: Final = ip_network("64:ff9b::/96")
+_FIRST_32_BITS: Final = 0xFFFFFFFF
+_UNICAST: Final = ip_network("2000::/3")
+"""All that is given out of IPv6."""
+_SPECIAL: Final = [
+    ip_network(address)
+    for address in (
+        *("192.0.0.0/24", "192.88.99.0/24"),  # protocol assignments, relays of 6to4
+        *("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"),  # protocols with Teredo, examples, 6to4, examples
+    )
+]
+"""What the registries of special purposes have beside what this Python knows: it learned some of them late.
+
+https://www.iana.org/assignments/iana-ipv4-special-registry, https://www.iana.org/assignments/iana-ipv6-special-registry
+"""
+
 
 class NameLookups:
     """Resolves each host on a daemon thread of its own, so that no look-up waits for another; equal ones share it.
@@ -62,23 +78,6 @@ class NameLookups:
         threading.Thread(target=run, name="name look-up", daemon=True).start()
         self._running[host, port] = lookup
         return lookup
-
-
-_NAT64: Final = ip_network("64:ff9b::/96")
-_FIRST_32_BITS: Final = 0xFFFFFFFF
-_UNICAST: Final = ip_network("2000::/3")
-"""All that is given out of IPv6."""
-_SPECIAL: Final = [
-    ip_network(address)
-    for address in (
-        *("192.0.0.0/24", "192.88.99.0/24"),  # protocol assignments, relays of 6to4
-        *("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"),  # protocols with Teredo, examples, 6to4, examples
-    )
-]
-"""What the registries of special purposes have beside what this Python knows: it learned some of them late.
-
-https://www.iana.org/assignments/iana-ipv4-special-registry, https://www.iana.org/assignments/iana-ipv6-special-registry
-"""
 
 
 class RefusedAddressError(Exception):

@@ -30,6 +30,21 @@ from .store import FanoutBatch, SqlWebhookStore
 
 PING: Final = "webhook.ping"
 
+log = structlog.get_logger(__name__)
+PAGE_SIZE: Final = 512
+OUTPUTS_AT_ONCE: Final = 64
+"""The events whose jobs' outputs are read together: at most 4 MiB."""
+MAX_DELIVERIES: Final = 1_000
+MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+"""The deliveries and their bytes at which a transaction that records them ends, with the event that is reached then."""
+GATHER_SECONDS: Final = 0.02
+"""Seconds from a commit to its reading, so that the events of several commits are recorded together."""
+MAX_UNRECORDED_EVENTS: Final = 5_000
+MAX_UNRECORDED_TIME: Final = SECOND
+"""The number of events without webhooks that are skipped without a write, and for how long."""
+MAX_REMEMBERED_PERCENTS: Final = 10_000
+MAX_ERROR_LENGTH: Final = 300
+
 
 def body(event_type: WebhookEventType, event: Message, percents: Sequence[int], output: bytes | None = None) -> bytes:
     """Return the body of a delivery: JSON in UTF-8. `output` is that of a job that is COMPLETED, encoded."""
@@ -74,23 +89,6 @@ def changes_of(event: Message) -> list[Change]:
         )
         for change in event.event.changes
     ]
-
-
-log = structlog.get_logger(__name__)
-
-PAGE_SIZE: Final = 512
-OUTPUTS_AT_ONCE: Final = 64
-"""The events whose jobs' outputs are read together: at most 4 MiB."""
-MAX_DELIVERIES: Final = 1_000
-MAX_BODY_BYTES: Final = 4 * 1024 * 1024
-"""The deliveries and their bytes at which a transaction that records them ends, with the event that is reached then."""
-GATHER_SECONDS: Final = 0.02
-"""Seconds from a commit to its reading, so that the events of several commits are recorded together."""
-MAX_UNRECORDED_EVENTS: Final = 5_000
-MAX_UNRECORDED_TIME: Final = SECOND
-"""The number of events without webhooks that are skipped without a write, and for how long."""
-MAX_REMEMBERED_PERCENTS: Final = 10_000
-MAX_ERROR_LENGTH: Final = 300
 
 
 class WebhookFanout(MsgStruct):

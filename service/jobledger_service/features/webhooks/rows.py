@@ -30,6 +30,31 @@ IS_ROW: Final = (
 _OUTCOME: Final = ("state", "attempts", "tries", "first_attempt_time", "next_attempt_time", "end_time")
 _WEBHOOK: Final = json.Decoder(Webhook)
 
+_earlier = deliveries.alias("earlier")
+_has_earlier = exists(
+    select(_earlier.c.position).where(
+        _earlier.c.webhook_key == deliveries.c.webhook_key,
+        _earlier.c.job_key == deliveries.c.job_key,
+        _earlier.c.state == literal_column("'PENDING'"),
+        or_(
+            _earlier.c.position < deliveries.c.position,
+            and_(_earlier.c.position == deliveries.c.position, _earlier.c.ordinal < deliveries.c.ordinal),
+        ),
+    )
+)
+unlocked = or_(deliveries.c.locked_until.is_(None), deliveries.c.locked_until <= bindparam("now"))
+"""The condition that no attempt of a delivery runs; it takes the parameter `now`."""
+_SCHEDULE = (
+    update(deliveries)
+    .where(deliveries.c.webhook_key == bindparam("key"), pending, ~scheduled, ~_has_earlier)
+    .values(next_attempt_time=bindparam("now"))
+)
+_UNSCHEDULE = (
+    update(deliveries)
+    .where(deliveries.c.webhook_key == bindparam("key"), pending, scheduled, unlocked)
+    .values(next_attempt_time=None)
+)
+
 
 def webhook_of(row: Any) -> Webhook:  # noqa: ANN401  a row of webhooks
     """Return the webhook of a row."""
@@ -69,35 +94,6 @@ def outcome_row(delivery: Delivery) -> dict[str, Any]:
     """Return the parameters of IS_ROW, and the columns that an attempt changes."""
     row = delivery_row(delivery)
     return row_place(delivery.place) | {name: row[name] for name in _OUTCOME}
-
-
-_earlier = deliveries.alias("earlier")
-_has_earlier = exists(
-    select(_earlier.c.position).where(
-        _earlier.c.webhook_key == deliveries.c.webhook_key,
-        _earlier.c.job_key == deliveries.c.job_key,
-        _earlier.c.state == literal_column("'PENDING'"),
-        or_(
-            _earlier.c.position < deliveries.c.position,
-            and_(_earlier.c.position == deliveries.c.position, _earlier.c.ordinal < deliveries.c.ordinal),
-        ),
-    )
-)
-
-
-unlocked = or_(deliveries.c.locked_until.is_(None), deliveries.c.locked_until <= bindparam("now"))
-"""The condition that no attempt of a delivery runs; it takes the parameter `now`."""
-
-_SCHEDULE = (
-    update(deliveries)
-    .where(deliveries.c.webhook_key == bindparam("key"), pending, ~scheduled, ~_has_earlier)
-    .values(next_attempt_time=bindparam("now"))
-)
-_UNSCHEDULE = (
-    update(deliveries)
-    .where(deliveries.c.webhook_key == bindparam("key"), pending, scheduled, unlocked)
-    .values(next_attempt_time=None)
-)
 
 
 def lock(connection: Connection, keys: Iterable[str]) -> dict[str, Webhook]:

@@ -15,6 +15,13 @@ from jobledger_service.core.model.refusals.errors import InvalidField
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.states import JobState, WebhookState
 
+DEFAULT_PERCENTS: Final = (25, 50, 75)
+
+MAX_WEBHOOKS: Final = 100
+MAX_SECRETS: Final = 5
+SECRET_SHOWN: Final = DAY
+"""The time for which a repeated, equal CreateWebhook returns the secret."""
+
 
 class WebhookEventType(StrEnum):
     """The type of an event in the body of a delivery."""
@@ -32,7 +39,6 @@ class WebhookEventType(StrEnum):
 DEFAULT_EVENT_TYPES: Final = tuple(
     event_type for event_type in WebhookEventType if event_type is not WebhookEventType.JOB_PROGRESS
 )
-DEFAULT_PERCENTS: Final = (25, 50, 75)
 
 _OF_CHANGE: Final = {
     ChangeType.CREATED: WebhookEventType.JOB_CREATED,
@@ -66,12 +72,6 @@ def event_types(changes: Sequence[Change], *, progressed: bool) -> list[WebhookE
 def reached(percents: Sequence[int], before: float, after: float) -> list[int]:
     """Return the percents that a job reached on its way from one to another, together."""
     return [percent for percent in percents if before < percent <= after]
-
-
-MAX_WEBHOOKS: Final = 100
-MAX_SECRETS: Final = 5
-SECRET_SHOWN: Final = DAY
-"""The time for which a repeated, equal CreateWebhook returns the secret."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,22 @@ _JOBS: Final = (
 )
 _WORDS: Final = select(job_words.c.job_key, job_words.c.words).where(job_words.c.job_key > bindparam("after"))
 
+_finalizer_waits: Final = and_(
+    jobs.c.finalizer_work.is_not(None),
+    jobs.c.chunks_pending > 0,
+    jobs.c.chunks_cancelled == 0,
+    jobs.c.chunks_pending + jobs.c.chunks_processing + jobs.c.chunks_failed > 1,
+)
+"""What `Job.finalizer_waits` says."""
+_HELD: Final = {
+    HoldReason.LIMIT: case((parked, jobs.c.chunks_pending), else_=0),
+    HoldReason.SCHEDULE: case((scheduled_jobs, jobs.c.chunks_pending), else_=0),
+    HoldReason.BACKOFF: jobs.c.chunks_delayed,
+    HoldReason.FINALIZER: case((_finalizer_waits, 1), else_=0),
+}
+_CHUNKS: Final = (jobs.c.chunks_pending, jobs.c.chunks_processing, *(_HELD[reason] for reason in HoldReason))
+"""What each of `chunk_counts` sums."""
+
 
 class Recounted(MsgStruct):
     """The number of wrong rows by table, and of unreadable jobs, whose words did not change."""
@@ -251,23 +267,6 @@ def _next_kind(after: tuple[str, str]) -> Select[Any]:
 
     either = union_all(select(first(jobs)), select(first(counts))).subquery()
     return select(either.c.owner, either.c.kind).order_by(either.c.owner, either.c.kind).limit(1)
-
-
-_finalizer_waits: Final = and_(
-    jobs.c.finalizer_work.is_not(None),
-    jobs.c.chunks_pending > 0,
-    jobs.c.chunks_cancelled == 0,
-    jobs.c.chunks_pending + jobs.c.chunks_processing + jobs.c.chunks_failed > 1,
-)
-"""What `Job.finalizer_waits` says."""
-_HELD: Final = {
-    HoldReason.LIMIT: case((parked, jobs.c.chunks_pending), else_=0),
-    HoldReason.SCHEDULE: case((scheduled_jobs, jobs.c.chunks_pending), else_=0),
-    HoldReason.BACKOFF: jobs.c.chunks_delayed,
-    HoldReason.FINALIZER: case((_finalizer_waits, 1), else_=0),
-}
-_CHUNKS: Final = (jobs.c.chunks_pending, jobs.c.chunks_processing, *(_HELD[reason] for reason in HoldReason))
-"""What each of `chunk_counts` sums."""
 
 
 def _count_differences(owner: str, kind: str) -> Select[Any]:

@@ -42,6 +42,22 @@ _POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy h
 CHANNEL = "jobledger"
 """The channel of notifications about commits."""
 
+_POSTGRES_REJECTS: Final = {"0A", "21", "22", "23", "2F", "38", "39", "42", "44", "54", "P0", "XX"}
+"""Classes of errors that a statement or its values bring about: data exceptions, violated constraints, wrong
+statements, limits of a row or an index (54), and what the server fails at in itself (XX), such as one damaged row
+(https://www.postgresql.org/docs/current/errcodes-appendix.html). The others are the state of the database, or of the
+connection to it."""
+# Each server names its connections, `jobledger/VERSION/NAME`: so it is seen as long as it is connected, and no longer.
+_ACTIVITY = table("pg_stat_activity", column("datname", Text), column("application_name", Text))
+_REPLICAS = (
+    select(_ACTIVITY.c.application_name)
+    .distinct()
+    .where(_ACTIVITY.c.datname == func.current_database(), _ACTIVITY.c.application_name.startswith(f"{CHANNEL}/"))
+    .order_by(_ACTIVITY.c.application_name)
+)
+
+_names = func.unnest(bindparam("names", type_=ARRAY(Text))).column_valued("name")
+
 
 class Postgres(Dialect):
     """Passes a set as one array for each column; `name` tells this process from the other replicas."""
@@ -167,28 +183,10 @@ class Postgres(Dialect):
         return StoreUnavailable()
 
 
-_POSTGRES_REJECTS: Final = {"0A", "21", "22", "23", "2F", "38", "39", "42", "44", "54", "P0", "XX"}
-"""Classes of errors that a statement or its values bring about: data exceptions, violated constraints, wrong
-statements, limits of a row or an index (54), and what the server fails at in itself (XX), such as one damaged row
-(https://www.postgresql.org/docs/current/errcodes-appendix.html). The others are the state of the database, or of the
-connection to it."""
-
-
-# Each server names its connections, `jobledger/VERSION/NAME`: so it is seen as long as it is connected, and no longer.
-_ACTIVITY = table("pg_stat_activity", column("datname", Text), column("application_name", Text))
-_REPLICAS = (
-    select(_ACTIVITY.c.application_name)
-    .distinct()
-    .where(_ACTIVITY.c.datname == func.current_database(), _ACTIVITY.c.application_name.startswith(f"{CHANNEL}/"))
-    .order_by(_ACTIVITY.c.application_name)
-)
-
-
 def _lock_number(name: str | ColumnElement[str]) -> ColumnElement[int]:
     return func.hashtextextended(literal(f"{CHANNEL}.").concat(name), 0)
 
 
-_names = func.unnest(bindparam("names", type_=ARRAY(Text))).column_valued("name")
 _numbers = select(_lock_number(_names).label("number")).distinct().order_by("number").subquery("numbers")
 _LOCK: Final = select(func.pg_advisory_xact_lock(_numbers.c.number))
 """Takes locks in the order of their numbers, so that two transactions never wait for each other."""

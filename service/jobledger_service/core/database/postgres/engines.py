@@ -16,6 +16,14 @@ from jobledger_service.core.database.time_limits import CLIENT_GRACE_SECONDS, Ti
 from .connections import BoundedConnection, Hosts, bounded, limits_of, probes_of, setting
 from .dialect import CHANNEL, Postgres
 
+_PLANNER: Final = {
+    # every read has an index, and the planner's estimates are unreliable for small tables
+    "enable_seqscan": "off",
+    # a page of jobs is not worth a compilation or parallel workers
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+}
+
 
 def open_postgres(url: URL, limits: TimeLimits, pooling: Pooling) -> Database:
     """Return a database on PostgreSQL; its connections are opened when they are needed."""
@@ -73,15 +81,6 @@ def _postgres_engine(
         # what is set for a session would be set for whoever gets its connection next
         engine.dialect.do_begin = begin_transaction  # type: ignore[method-assign, assignment]
     return engine
-
-
-_PLANNER: Final = {
-    # every read has an index, and the planner's estimates are unreliable for small tables
-    "enable_seqscan": "off",
-    # a page of jobs is not worth a compilation or parallel workers
-    "jit": "off",
-    "max_parallel_workers_per_gather": "0",
-}
 
 
 def _postgres_reader(url: URL, limits: TimeLimits, hosts: Hosts, pooling: Pooling, connections: int) -> Engine:

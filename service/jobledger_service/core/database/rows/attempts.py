@@ -43,6 +43,23 @@ _ROW_BYTES: Final = 100
 _JOBS_AT_ONCE: Final = 50
 """Jobs whose last attempts are read together."""
 
+_OF_TASK: Final = (
+    select(chunks.c.job_key)
+    .where(has_task, chunks.c.owner == bindparam("owner"), chunks.c.task_id == bindparam("task_id", type_=Text))
+    .limit(bindparam("limit", type_=Integer)),
+    # The character after the slash, with which keys of this owner begin, is 0.
+    select(attempts.c.job_key)
+    .where(
+        had_task,
+        attempts.c.task_id == bindparam("task_id", type_=Text),
+        attempts.c.job_key > bindparam("first", type_=Text),
+        attempts.c.job_key < bindparam("last", type_=Text),
+    )
+    .limit(bindparam("limit", type_=Integer)),
+)
+
+_PACKED: Final = msgpack.Encoder()
+
 
 def let_go(job: Job, chunk: Chunk) -> Iterator[Row]:
     """Yield the key of the attempt that is not kept any longer when this one of the same chunk is."""
@@ -68,22 +85,6 @@ def jobs_of_task(connection: Connection, owner: str, task_id: str, limit: int) -
     """Return the keys of the owner's jobs that have or had a task; one may be there several times."""
     values = {"owner": owner, "task_id": task_id, "first": f"{owner}/", "last": f"{owner}0", "limit": limit}
     return [key for arm in _OF_TASK for key in connection.execute(arm, values).scalars()]
-
-
-_OF_TASK: Final = (
-    select(chunks.c.job_key)
-    .where(has_task, chunks.c.owner == bindparam("owner"), chunks.c.task_id == bindparam("task_id", type_=Text))
-    .limit(bindparam("limit", type_=Integer)),
-    # The character after the slash, with which keys of this owner begin, is 0.
-    select(attempts.c.job_key)
-    .where(
-        had_task,
-        attempts.c.task_id == bindparam("task_id", type_=Text),
-        attempts.c.job_key > bindparam("first", type_=Text),
-        attempts.c.job_key < bindparam("last", type_=Text),
-    )
-    .limit(bindparam("limit", type_=Integer)),
-)
 
 
 class AttemptReads:
@@ -153,9 +154,6 @@ class AttemptReads:
 def attempts_size(shown: Sequence[Attempt]) -> int:
     """Return the bytes of attempts in a reply, at most."""
     return len(_PACKED.encode(shown))
-
-
-_PACKED: Final = msgpack.Encoder()
 
 
 def _columns(table: FromClause) -> list[ColumnElement[Any]]:

@@ -19,6 +19,16 @@ CHUNK_COLUMNS, chunk_of = row_reader(Chunk, CHUNK_FIELDS, chunks)
 
 UID_OF_CHUNK: Final = select(jobs.c.uid).where(jobs.c.job_key == chunks.c.job_key).scalar_subquery()
 
+read_current = body_reader(Chunk, CHUNK_FIELDS, Kept.CURRENT)
+_row = row_writer(Chunk, CHUNK_FIELDS, Kept.KEY, Kept.COLUMN, Kept.STEADY, Kept.CURRENT)
+steady_chunk_row = row_writer(Chunk, CHUNK_FIELDS, Kept.KEY, Kept.COLUMN, Kept.CURRENT)
+"""Returns the same columns as `chunk_row`, but for the steady ones, and the priority that a waiting chunk has."""
+is_steady_chunk: Final[Callable[[Chunk, Chunk], bool]] = comparison(CHUNK_FIELDS, Kept.STEADY)
+"""Whether two states of a chunk have the same steady columns."""
+_new_row = row_writer(Chunk, CHUNK_FIELDS, *Kept)
+attempt_row = row_writer(Chunk, ATTEMPT_FIELDS, *Kept)
+"""Returns all columns of the attempt that left a chunk."""
+
 
 def with_artifacts(source: FromClause) -> FromClause:
     """Return chunks of existing jobs joined with their artifacts."""
@@ -32,16 +42,6 @@ def with_artifacts(source: FromClause) -> FromClause:
 
 
 WHOLE_CHUNKS: Final = with_artifacts(chunks)
-
-read_current = body_reader(Chunk, CHUNK_FIELDS, Kept.CURRENT)
-_row = row_writer(Chunk, CHUNK_FIELDS, Kept.KEY, Kept.COLUMN, Kept.STEADY, Kept.CURRENT)
-steady_chunk_row = row_writer(Chunk, CHUNK_FIELDS, Kept.KEY, Kept.COLUMN, Kept.CURRENT)
-"""Returns the same columns as `chunk_row`, but for the steady ones, and the priority that a waiting chunk has."""
-is_steady_chunk: Final[Callable[[Chunk, Chunk], bool]] = comparison(CHUNK_FIELDS, Kept.STEADY)
-"""Whether two states of a chunk have the same steady columns."""
-_new_row = row_writer(Chunk, CHUNK_FIELDS, *Kept)
-attempt_row = row_writer(Chunk, ATTEMPT_FIELDS, *Kept)
-"""Returns all columns of the attempt that left a chunk."""
 
 
 def chunk_row(job: Job, chunk: Chunk) -> Row:

@@ -10,6 +10,9 @@ from jobledger_service.core.model.history.change import ChangeType
 from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.model.micros import Micros
 
+JOB_ITSELF: Final = -1
+"""Stands for the index of a chunk where artifacts are those of the job itself."""
+
 
 class JobSegments(NamedTuple):
     """A job as three encoded messages: what never changes, its artifacts, and what moves.
@@ -32,10 +35,6 @@ class Positions(NamedTuple):
 
     first: int
     commit_time: Micros
-
-
-JOB_ITSELF: Final = -1
-"""Stands for the index of a chunk where artifacts are those of the job itself."""
 
 
 class ArtifactsKey(NamedTuple):

@@ -37,16 +37,7 @@ is_steady_job: Final[Callable[[Job, Job], bool]] = comparison(JOB_FIELDS, Kept.S
 
 _new_row = row_writer(Job, JOB_FIELDS, *Kept)
 
-
-def new_job_row(job: Job, input_: bytes | None) -> Row:
-    """Return all columns of a job."""
-    row = _new_row(job)
-    row["input"] = input_
-    return row
-
-
 read_current: Final = body_reader(Job, JOB_FIELDS, Kept.CURRENT)
-
 CHUNK_COUNT: Final[ColumnElement[int]] = (
     jobs.c.chunks_pending
     + jobs.c.chunks_processing
@@ -77,6 +68,13 @@ SHOWN_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     and_(jobs.c.chunks_pending > literal_column("0"), is_paused(jobs.c.owner, jobs.c.kind)),
 )
 """The columns of a job that are read from WHOLE_JOBS in all views."""
+
+
+def new_job_row(job: Job, input_: bytes | None) -> Row:
+    """Return all columns of a job."""
+    row = _new_row(job)
+    row["input"] = input_
+    return row
 
 
 def job_read(row: Sequence[Any]) -> JobRead:

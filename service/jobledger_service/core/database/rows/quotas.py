@@ -13,6 +13,11 @@ from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.service_kinds import ALL_KINDS, SERVICE_KINDS
 from jobledger_service.core.model.states import JobState
 
+_BOUNDS: Final = Bounds.__struct_fields__
+_QUOTAS: Final = select(
+    quotas.c.owner, *(quotas.c[name] for name in _BOUNDS), quotas.c.reason, quotas.c.set_by, quotas.c.set_time
+)
+
 
 class Quota(MsgStruct, frozen=True):
     """What an admin set for an owner: its bounds, None for the server's default; why, by whom, and when."""
@@ -22,12 +27,6 @@ class Quota(MsgStruct, frozen=True):
     reason: str = ""
     set_by: str = ""
     set_time: Micros | None = None
-
-
-_BOUNDS: Final = Bounds.__struct_fields__
-_QUOTAS: Final = select(
-    quotas.c.owner, *(quotas.c[name] for name in _BOUNDS), quotas.c.reason, quotas.c.set_by, quotas.c.set_time
-)
 
 
 class QuotaRows:

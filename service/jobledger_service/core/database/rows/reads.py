@@ -15,6 +15,9 @@ from jobledger_service.core.model.states import JobState
 
 from .entry import ArtifactsKey
 
+Known = Callable[[Sequence[str], int], Mapping[str, bytes]]
+"""Returns those of some jobs that are known as they are at the position of a read, encoded: they are not read."""
+
 
 class JobRead(MsgStruct, frozen=True):
     """A job as a caller sees it, encoded; inputs and chunks only on request."""
@@ -67,10 +70,6 @@ class JobsRead(MsgStruct, frozen=True):
     unreadable: Collection[str] = ()
     unread: Sequence[str] = ()
     known: Mapping[str, bytes] = {}
-
-
-Known = Callable[[Sequence[str], int], Mapping[str, bytes]]
-"""Returns those of some jobs that are known as they are at the position of a read, encoded: they are not read."""
 
 
 def nothing_known(_keys: Sequence[str], _position: int) -> Mapping[str, bytes]:

@@ -43,6 +43,15 @@ _MOST = 64
 Others have a power of two: 63 rows take six.
 """
 
+_SQLITE_REJECTS: Final = {
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_RANGE,
+}
+"""Errors of a statement or its values; all others, such as a full disk, are the state of the database."""
+
 
 class Sqlite(Dialect):
     """SQLite takes a set of keys as one JSON document, and rows as they are, without a round trip between them."""
@@ -176,13 +185,3 @@ def _marks(names: Sequence[str], count: int) -> str:
     """Return the parameters of so many rows for SQLite."""
     row = f"({', '.join('?' * len(names))})"
     return ", ".join([row] * count)
-
-
-_SQLITE_REJECTS: Final = {
-    sqlite3.SQLITE_ERROR,
-    sqlite3.SQLITE_TOOBIG,
-    sqlite3.SQLITE_CONSTRAINT,
-    sqlite3.SQLITE_MISMATCH,
-    sqlite3.SQLITE_RANGE,
-}
-"""Errors of a statement or its values; all others, such as a full disk, are the state of the database."""

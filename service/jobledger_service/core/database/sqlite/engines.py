@@ -42,6 +42,9 @@ sqlite3.register_adapter(NoneType, _unchanged.get)
 sqlite3.register_adapter(bytes, bytes)
 sqlite3.register_adapter(bool, int)
 
+_STATEMENTS_KEPT: Final = 256
+"""Prepared statements that a connection keeps: there is one for each size of a set of rows."""
+
 
 def open_sqlite(url: URL, file: Path, limits: TimeLimits) -> Database:
     """Return a database in an SQLite file, which no other server may have open. Raises DatabaseInUseError."""
@@ -83,10 +86,6 @@ def _lock(file: Path) -> IO[str]:
         lock.close()
         raise DatabaseInUseError(f"{file} is open in another server; an SQLite database allows only one") from None
     return lock
-
-
-_STATEMENTS_KEPT: Final = 256
-"""Prepared statements that a connection keeps: there is one for each size of a set of rows."""
 
 
 def _engine(url: URL, pragmas: tuple[str, ...], begin: str, **pool: Any) -> Engine:  # noqa: ANN401  SQLAlchemy's

@@ -27,6 +27,21 @@ metadata = MetaData()
 
 POSTGRES: Final = "postgresql"
 
+schema_version = table("alembic_version", column("version_num"))
+"""Alembic's own table, which says of which version the schema is."""
+# Keys are compared by their bytes on every database, as Python compares them.
+Key = Text().with_variant(Text(collation="C"), "postgresql")
+
+NEVER = 9_223_372_036_854_775_807
+"""Stands for the end of a job that has not ended, in the order by end."""
+COLUMN_KINDS: Final = (Kept.KEY, Kept.FIXED, Kept.COLUMN, Kept.STEADY)
+BODIES: Final = {Kept.SETTLED: "settled", Kept.CURRENT: "current"}
+"""The columns of bodies: fields that no statement looks at, as one MessagePack array."""
+KEYS: Final = ("job_key", "parked_for")
+SMALL: Final = ("held", "claimable")
+_SMALL: Final = SmallInteger()
+_TYPES: Final[dict[Any, TypeEngine[Any]]] = {int: BigInteger(), float: Double(), bytes: LargeBinary()}
+
 
 def partial_index(name: str, *columns: ColumnElement[Any], where: ColumnElement[bool]) -> Index:
     """Return an index of the rows that meet a condition.
@@ -34,13 +49,6 @@ def partial_index(name: str, *columns: ColumnElement[Any], where: ColumnElement[
     A query has to say the same, with the same literal, for its database to use the index.
     """
     return Index(name, *columns, sqlite_where=where, info={POSTGRES: {"where": where}})
-
-
-schema_version = table("alembic_version", column("version_num"))
-"""Alembic's own table, which says of which version the schema is."""
-
-# Keys are compared by their bytes on every database, as Python compares them.
-Key = Text().with_variant(Text(collation="C"), "postgresql")
 
 
 class Json(TypeDecorator[Any]):
@@ -60,18 +68,6 @@ class Json(TypeDecorator[Any]):
 
 class Bits(BigInteger):
     """A number whose bits are a set; adding to a row unites them."""
-
-
-NEVER = 9_223_372_036_854_775_807
-"""Stands for the end of a job that has not ended, in the order by end."""
-
-COLUMN_KINDS: Final = (Kept.KEY, Kept.FIXED, Kept.COLUMN, Kept.STEADY)
-BODIES: Final = {Kept.SETTLED: "settled", Kept.CURRENT: "current"}
-"""The columns of bodies: fields that no statement looks at, as one MessagePack array."""
-KEYS: Final = ("job_key", "parked_for")
-SMALL: Final = ("held", "claimable")
-_SMALL: Final = SmallInteger()
-_TYPES: Final[dict[Any, TypeEngine[Any]]] = {int: BigInteger(), float: Double(), bytes: LargeBinary()}
 
 
 def columns_of(type_: type, fields: Sequence[Field]) -> Iterator[Column[Any]]:

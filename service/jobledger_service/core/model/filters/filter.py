@@ -16,6 +16,12 @@ from jobledger_service.core.model.states import JobState
 
 from .search import error_code_mark, label_marks, match_prefixes, owner_mark, unique_key_mark, words
 
+_CHANGING: Final = (
+    "state", "priority", "display_name", "error", "error_code", "schedule_time", "start_time", "update_time",
+    "end_time",
+)  # fmt: skip
+_changing: Final = attrgetter(*_CHANGING)
+
 
 class TimeRange(MsgStruct, frozen=True):
     """The range from `start`, inclusive, to `end`, exclusive, in microseconds; None is no bound."""
@@ -173,13 +179,6 @@ class JobFilter(MsgStruct, frozen=True):
             )
             and (not self.search or match_prefixes(self.search, filter_fields.words))
         )
-
-
-_CHANGING: Final = (
-    "state", "priority", "display_name", "error", "error_code", "schedule_time", "start_time", "update_time",
-    "end_time",
-)  # fmt: skip
-_changing: Final = attrgetter(*_CHANGING)
 
 
 def changed_fields(before: FilterFields, after: FilterFields) -> dict[str, object]:

@@ -7,6 +7,9 @@ WRITER_LEVEL: Final = 2
 with a migration after which servers without the new code would write wrong or incomplete rows, for example one that
 adds a table that every commit must update."""
 
+OUTDATED: Final = 76
+"""The exit status of a server that is too old for its database and has drained (EX_PROTOCOL)."""
+
 
 def may_write(lowest: int) -> bool:
     """Return whether this server may write to a database with this lowest level."""
@@ -19,7 +22,3 @@ def outdated(lowest: int) -> str:
         f"the database accepts writes from servers of writer level {lowest} or above; this one has {WRITER_LEVEL}:"
         " it drains and exits"
     )
-
-
-OUTDATED: Final = 76
-"""The exit status of a server that is too old for its database and has drained (EX_PROTOCOL)."""

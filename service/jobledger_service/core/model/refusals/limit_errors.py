@@ -14,6 +14,24 @@ from jobledger_service.core.model.bounds.limits import SECOND
 
 from .errors import Refusal
 
+_QUOTAS = {
+    "max_unfinished_jobs": ("unfinished jobs", "retry when some have ended", SECOND),
+    "max_stored_jobs": ("stored jobs", "delete some", None),
+    "max_watches": ("open watches at this server", "close one first", SECOND),
+}
+"""What each quota bounds, how room is made, and in how many microseconds a retry may succeed, None for never.
+
+A bound of 0 leaves no room at any time."""
+
+_BOUNDS = {
+    "age": "this owner's oldest write has been waiting for too long",
+    "share": "this owner has more writes waiting than can be carried out in time",
+    "commands": "too many of this owner's writes are waiting",
+    "rows": "this owner's waiting writes change too many rows",
+}
+QUEUE_BOUNDS = tuple(_BOUNDS)
+"""What may be reached when a command is refused as QueueFull."""
+
 
 class LimitReached(Refusal):
     """A limit is reached; `subject` is whose limit it is, `wait` microseconds until a retry may succeed."""
@@ -40,16 +58,6 @@ class QuotaExceeded(LimitReached):
         )
         self.quota = quota
         self.limit = limit
-
-
-_QUOTAS = {
-    "max_unfinished_jobs": ("unfinished jobs", "retry when some have ended", SECOND),
-    "max_stored_jobs": ("stored jobs", "delete some", None),
-    "max_watches": ("open watches at this server", "close one first", SECOND),
-}
-"""What each quota bounds, how room is made, and in how many microseconds a retry may succeed, None for never.
-
-A bound of 0 leaves no room at any time."""
 
 
 class TooManyReads(LimitReached):
@@ -95,13 +103,3 @@ class QueueFull(Refusal):
         super().__init__(f"{_BOUNDS[bound]}: retry after retry_delay", bound=bound)
         self.bound = bound
         self.wait = wait
-
-
-_BOUNDS = {
-    "age": "this owner's oldest write has been waiting for too long",
-    "share": "this owner has more writes waiting than can be carried out in time",
-    "commands": "too many of this owner's writes are waiting",
-    "rows": "this owner's waiting writes change too many rows",
-}
-QUEUE_BOUNDS = tuple(_BOUNDS)
-"""What may be reached when a command is refused as QueueFull."""

@@ -28,6 +28,15 @@ from .base import PartialCommand, ended_rows
 
 Item = TypeVar("Item", bound="tuple[Lease, *tuple[Any, ...]]")
 
+Rule = Callable[[Job, Chunk], Step]
+
+HeartbeatItem = tuple[Lease, rules.WorkReport]
+CompletionItem = tuple[Lease, rules.WorkReport, rules.Results]
+FailureItem = tuple[Lease, rules.WorkReport, rules.Failure]
+ReleaseItem = tuple[Lease, rules.WorkReport, rules.Release]
+UnheardItem = tuple[Lease, int | None, rules.Release]
+"""The lease, and until when it was granted."""
+
 
 class LeaseStatus(StrEnum):
     """The outcome for one lease of a call."""
@@ -52,9 +61,6 @@ def refused(refusal: Refusal) -> LeaseAnswer:
 
 
 LOST: Final = LeaseAnswer(LeaseStatus.LEASE_LOST)
-
-
-Rule = Callable[[Job, Chunk], Step]
 
 
 class LeaseReports(
@@ -140,14 +146,6 @@ class LeaseReports(
             if ended_by(lease, *named, outcome):
                 return LeaseAnswer(LeaseStatus.OK, named[1])
         return LOST
-
-
-HeartbeatItem = tuple[Lease, rules.WorkReport]
-CompletionItem = tuple[Lease, rules.WorkReport, rules.Results]
-FailureItem = tuple[Lease, rules.WorkReport, rules.Failure]
-ReleaseItem = tuple[Lease, rules.WorkReport, rules.Release]
-UnheardItem = tuple[Lease, int | None, rules.Release]
-"""The lease, and until when it was granted."""
 
 
 class Heartbeat(LeaseReports[HeartbeatItem], frozen=True, kw_only=True):
