@@ -62,7 +62,7 @@ DERIVED_TABLES: Final = [table for feature in FEATURES for table in feature.deri
 """The derived tables of all features."""
 
 CLOSE_SECONDS: Final = 5.0
-"""Seconds for the last writes of a server, and for its database to let go of it, after the drain of its calls."""
+"""Seconds for the last writes of a server and for closing its database, after the drain of its calls."""
 
 SWITCH_INTERVAL = 0.0005
 """Seconds for which one thread may keep others from going on."""

@@ -51,12 +51,12 @@ class InvalidSettingError(ValueError):
 
 
 def about(description: str, **bounds: Any) -> Meta:  # noqa: ANN401  what Meta takes
-    """Return what is said of a setting, and the bounds of its value."""
+    """Return the description of a setting, and the bounds of its value."""
     return Meta(description=description, **bounds)
 
 
 def span(description: str, **bounds: Any) -> Meta:  # noqa: ANN401  what Meta takes
-    """Return what is said of a setting that is a span of time, and the bounds of its seconds."""
+    """Return the description of a setting that is a span of time, and the bounds of its seconds."""
     return Meta(description=description, extra={"is_span": True}, **bounds)
 
 
@@ -174,14 +174,14 @@ SETTINGS: Final[Mapping[str, FieldInfo]] = {field.name: field for field in field
 
 
 def kind_of(name: str) -> tuple[Any, Meta]:
-    """Return the type of a setting's values, but for None, and what is said of them."""
+    """Return the type of a setting's values without None, and their description."""
     declared = SETTINGS[name].type
     kind, meta = get_args(declared if get_origin(declared) is Annotated else get_args(declared)[0])
     return kind, meta
 
 
 def is_span(name: str) -> bool:
-    """Tell whether a setting is a span of time, in seconds."""
+    """Whether a setting is a span of time, in seconds."""
     return kind_of(name)[1].extra is not None
 
 

@@ -78,7 +78,7 @@ def _root(version: Version = None) -> None:  # noqa: ARG001  its callback has an
 
 def main() -> None:
     """Run the command line."""
-    # What is imported stays: the collector would look at it again and again, a sixth of a start.
+    # Imported modules stay: the collector would examine them again and again, a sixth of a start.
     gc.set_threshold(1_000_000, 50, 1_000)
     # structlog imports rich for tracebacks of a kind that no log of ours has: 28 ms, and 5 MiB of a server's memory.
     sys.modules["rich"] = None  # type: ignore[assignment] # as if it were not installed

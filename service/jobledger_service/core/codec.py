@@ -26,13 +26,16 @@ class Codec(Protocol):
         """Return the entry that `encode` returned with its position and time, which its message ends with."""
 
     def open(self, row: EventRow) -> Entry:
-        """Return the entry of a stored event."""
+        """Return the entry of a stored event; an unreadable one has an empty message and no filter fields."""
 
     def message(self, entry: Entry, *, status: bool = False) -> bytes:
         """Return the message of an entry, made once for all watchers in view STATUS."""
 
     def snapshot(self, read: JobRead, cursor: bytes, *, status: bool = False) -> bytes:
-        """Return the message that shows a job as it is; without a cursor when that is empty. Raises JobUnreadable."""
+        """Return the message that shows a job as it is; without a cursor when that is empty. Raises JobUnreadable.
+
+        The last chunks are left out when it would be too large.
+        """
 
     def unreadable_jobs(self, job_ids: Sequence[str]) -> bytes:
         """Return the message of a snapshot of many jobs that names those that cannot be shown."""
@@ -47,7 +50,7 @@ class Codec(Protocol):
         """Return messages of a watch of many jobs in as few as hold them: each holds those that follow its first."""
 
     def as_unmatched(self, message: bytes) -> bytes:
-        """Return the message changed into one that says that a job no longer matches."""
+        """Return the message changed into one that announces that a job no longer matches; a deletion stays one."""
 
     def bookmark(self, cursor: bytes) -> bytes:
         """Return a message with a cursor only."""

@@ -30,16 +30,16 @@ current_call: ContextVar[CurrentCall] = ContextVar("incoming", default=CurrentCa
 
 
 def charged_owner(owner: str) -> str:
-    """Return in whose turn work for an owner is done: that of the current call's owner, if there is one.
+    """Return the owner in whose turn work is done: the current call's, or else this one.
 
-    So an admin's work on another owner's jobs waits for neither what that owner has waiting, nor delays it. Work of the
+    So an admin's work on another owner's jobs neither waits for that owner's work nor delays it. Work of the
     service itself stays its own.
     """
     return owner and (current_call.get().owner or owner)
 
 
 def begin_call(owner: str, size: int, seconds_left: float | None) -> None:
-    """Note which call the task works for from now on; raises DeadlinePassedError when nobody waits for its answer."""
+    """Record the call that the task works for; raises DeadlinePassedError when its deadline has passed."""
     deadline = None
     if seconds_left is not None:
         if seconds_left <= 0:

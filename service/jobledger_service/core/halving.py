@@ -17,7 +17,7 @@ class Halving(Generic[Item]):
             yield self._parts.pop()
 
     def split(self, part: Sequence[Item]) -> bool:
-        """Come to the halves of a part next; return False for a single item, which has failed alone."""
+        """Continue with the halves of a part; return False for a single item, which has failed alone."""
         middle = len(part) // 2
         if middle:
             self._parts += [part[middle:], part[:middle]]
@@ -25,5 +25,5 @@ class Halving(Generic[Item]):
 
     @property
     def rest(self) -> list[Item]:
-        """The items that the iteration has not come to."""
+        """The items that the iteration has not reached."""
         return [item for part in reversed(self._parts) for item in part]

@@ -98,8 +98,8 @@ class Kernel(Environment, frozen=True):
     ) -> tuple[Rows, str]:
         """Read the page that a request asks for, in an owner's turn; return it, and the token of the next one.
 
-        `listed` is what the request lists, `place` the type of a place in it. `read` returns the rows after a place, at
-        most so many, and the place of the last one if there may be more.
+        `listed` is what the request lists, `place` the type of a place in it. `read` returns the rows after a place, up
+        to a limit, and the place of the last one if there may be more.
         """
         limit, mark = checked_page_size(request.page_size, default=default, max_size=max_size), request_mark(*listed)
         after = await self.tokens.parse(request.page_token, mark, place)

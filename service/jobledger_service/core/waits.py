@@ -1,4 +1,4 @@
-"""Who waits for the database, and since when: one bound for all of them while it does not answer."""
+"""The waits for the database and when they began: one bound for all of them while it does not answer."""
 
 import asyncio
 from typing import TypeVar, cast
@@ -9,13 +9,13 @@ R = TypeVar("R")
 
 
 class Waits:
-    """The answers that callers wait for, whatever these wait for themselves: a turn, a connection, a statement."""
+    """The answers that callers wait for: for a turn, a connection or a statement."""
 
     def __init__(self) -> None:
         self._since: dict[asyncio.Future[object], float] = {}
 
     async def answer(self, future: "asyncio.Future[R]") -> R:
-        """Return the answer of a future, which whoever answers may find done; raises StoreUnavailable."""
+        """Return the result of a future, which may be done when it is answered; raises StoreUnavailable."""
         waiting = cast("asyncio.Future[object]", future)
         self._since[waiting] = asyncio.get_running_loop().time()
         try:
@@ -24,7 +24,7 @@ class Waits:
             del self._since[waiting]
 
     def expire(self, seconds: float) -> None:
-        """End the waits that have lasted so long, as the database does not answer."""
+        """End the waits that have lasted this long, as the database does not answer."""
         begin = asyncio.get_running_loop().time() - seconds
         for future, since in self._since.items():
             if since <= begin and not future.done():

@@ -1,4 +1,4 @@
-"""Places that owners share: who finds none free waits for one, owners in turn."""
+"""Places that owners share: a caller who finds none free waits, owners in turn."""
 
 import asyncio
 from math import inf
@@ -13,7 +13,7 @@ three more have one each."""
 
 
 def share_places(count: int) -> Shares:
-    """Return the shares of so many places, of which a lone owner has about half."""
+    """Return the shares of `count` places, of which a lone owner has about half."""
     return Shares(count, spread=PLACE_SPREAD)
 
 
@@ -36,7 +36,7 @@ class Places:
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether somebody waits for a place."""
+        """Whether a caller waits for a place."""
         return bool(self._turns)
 
     def take_free(self, owner: str, amount: int = 1, *, reserved: bool = False) -> Shares | None:

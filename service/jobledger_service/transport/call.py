@@ -99,11 +99,11 @@ class AccessLog:
 
 
 class Call:
-    """One call, while it runs. Until better is known, the code is that of a caller who left, and the tally nobody's.
+    """One call while it runs. Until its outcome is known, its code is that of a caller who left.
 
     `owner` shares what is in flight: the caller's own, or the connection of a call without a key. `size` is how many
-    bytes are counted for the call. Its requests are not kept here: what waits for the writer is the command that was
-    made of them.
+    bytes are counted for the call. Its requests are not kept here: the writer's queue holds the command that was
+    made from them.
     """
 
     __slots__ = (

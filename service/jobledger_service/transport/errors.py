@@ -104,7 +104,7 @@ def bad_request(violations: tuple[tuple[str, str], ...]) -> error_details_pb2.Ba
 
 
 def cut(text: str, limit: int) -> str:
-    """Return a text of at most `limit` characters of ASCII, or so many fewer that its header is no larger."""
+    """Return a text of at most `limit` ASCII characters, or of fewer others, so that its header is no larger."""
     if len(text) <= limit and text.isascii():
         return text
     sizes = accumulate(

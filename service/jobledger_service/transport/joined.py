@@ -8,15 +8,15 @@ _LENGTH_DELIMITED = 2
 
 
 def field(descriptor: FieldDescriptor, raw: bytes) -> bytes:
-    """Return the bytes that give a field of a message an encoded message, a string or bytes.
+    """Return the encoding of a field whose value is an encoded message, a string or bytes.
 
-    Give a field of one message once: some parsers take the last of several and do not merge them.
+    Encode a field of a message once: some parsers take the last of several and do not merge them.
     """
     return _tag(descriptor) + encode_varint(len(raw)) + raw
 
 
 def head(descriptor: FieldDescriptor, size: int) -> bytes:
-    """Return what comes before so many bytes of such a field."""
+    """Return what precedes the content of such a field, of `size` bytes."""
     return _tag(descriptor) + encode_varint(size)
 
 

@@ -47,7 +47,7 @@ class OpenCalls:
         return self._open["streams of", owner]
 
     def stream(self, caller: Caller, max_of_owner: int | None) -> AbstractContextManager[None]:
-        """Hold a stream or a wait for an operation, of which the owner may have so many, None for any number.
+        """Hold a stream, or a wait for an operation; `max_of_owner` bounds those of the owner, None for no bound.
 
         Raises TooManyWatches, and the refusals of `refuse_owner` and `cancel_refused`.
         """

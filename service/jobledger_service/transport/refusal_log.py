@@ -20,7 +20,7 @@ OVERLOAD_SECONDS: Final = 1.0
 """Seconds between two sums of an overload."""
 KEY_SECONDS: Final = 1.0
 KEY_LINES: Final = 10
-"""The lines of one key in so many seconds; further refusals are summed up at their end."""
+"""The lines of one key in KEY_SECONDS; further refusals are summed up at their end."""
 ANONYMOUS_SECONDS: Final = 60.0
 """Seconds between two sums of the refusals of unknown callers."""
 
@@ -37,9 +37,9 @@ class RefusalLog:
         self._next: asyncio.TimerHandle | None = None
 
     def add(self, call: Call, refused: Refused) -> None:
-        """Log a refusal, or count it: by owner and bound, or by method, code and reason when nobody knows who calls.
+        """Log a refusal, or count it: by owner and bound, or by method, code and reason when the caller is unknown.
 
-        One for a reason that the contract of the method does not name is a defect, and is logged as such too.
+        A reason that the method does not declare is a defect, and is logged as one too.
         """
         method = call.handler.method
         if refused.reason not in method.all_reasons:

@@ -65,12 +65,12 @@ MAX_QUIET_CHECKS: Final = 20
 
 
 class Source(Protocol):
-    """What answers are read from: it has been broken off, and has begun anew, so many times."""
+    """What answers are read from; `losses` is how many times it was interrupted and began anew."""
 
     losses: int
 
     def check_unbroken(self, losses: int) -> None:
-        """Raise what a caller gets for an answer that was begun when there were so many losses, and fewer than now."""
+        """Raise the error for an answer that was begun with this many losses, if there are more now."""
 
 
 class CallControls(MsgStruct, frozen=True):
@@ -128,7 +128,7 @@ class RpcServer:
         self._refusals.close()
 
     async def _wait_until_quiet(self) -> None:
-        """Wait until no call runs, and then until none has come for a moment, but not for one who never lets off."""
+        """Wait until no call runs and none arrives for a moment; a caller who never stops is not waited for."""
         arrivals, quiet_checks = -1, 0
         while self._running or (arrivals != self._arrivals and quiet_checks < MAX_QUIET_CHECKS):
             quiet_checks += not self._running
@@ -171,7 +171,7 @@ class RpcServer:
         return behaviour
 
     async def _reply(self, call: Call) -> bytes:
-        """Receive a request and return the reply. Nothing of both is kept by a call that is being refused."""
+        """Receive a request and return the reply; a call that is being refused keeps neither."""
         handler = call.handler
         if handler.method.sends_many:
             answer = handler.answer(self._receive_each(call), call.caller)
@@ -206,7 +206,7 @@ class RpcServer:
         return behaviour
 
     async def _write_each(self, call: Call) -> None:
-        """Receive a request and write the replies. Nothing of both is kept by a call that is being refused."""
+        """Receive a request and write the replies; a call that is being refused keeps neither."""
         handler = call.handler
         if handler.method.sends_many:
             answer = handler.answer(self._receive_each(call), call.caller)
@@ -219,9 +219,9 @@ class RpcServer:
                     await (message(writer) if callable(message) else writer.send(message))
 
     async def _admit(self, call: Call) -> None:
-        """Find out who calls, and whether they may: their key, role and rate, and their share of the calls in flight.
+        """Authenticate the caller; check its role, its rate and its share of the calls in flight.
 
-        Nothing of the request is read before. A call without a key is of its connection. Raises ServerDraining,
+        The request is read after that. A call without a key belongs to its connection. Raises ServerDraining,
         ApiKeyMissing, ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, StoreUnavailable, RoleMissing, RateLimited,
         InFlightFull, and QueueFull when the owner's writes would be refused anyway.
         """

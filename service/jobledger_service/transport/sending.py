@@ -54,7 +54,7 @@ class Unsent:
             raise InFlightFull("unsent") from None
 
     def exchange(self, owner: str, counted: int, size: int) -> int:
-        """Count a message in place of so many bytes, if there is room, else as many again; return how many count."""
+        """Count a message in place of `counted` bytes, if there is room; return how many bytes count now."""
         self._shares.remove(owner, min(counted, self.limit))
         sizes = (each for each in (size, counted) if self._has_added(owner, each))
         counts = next(sizes, 0)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class CallerLeftError(Exception):
-    """There is nobody to write to any more."""
+    """The caller has left."""
 
 
 class StreamWriter:
@@ -110,7 +110,7 @@ class StreamWriter:
                 self._turns.readers += 1
 
     def _count(self, size: int) -> int | None:
-        """Count so many bytes, or as many as there is room kept for; None when there is no room."""
+        """Count a message, in place of the room that was kept for it, if any; None when there is no room."""
         room, self._room = self._room, 0
         if room:
             return self._unsent.exchange(self._owner, room, size)

@@ -39,7 +39,7 @@ Violation = tuple[str, str]
 
 
 def broken_rules(field: str, struct: Struct, raw: bytes) -> Iterator[Violation]:
-    """Yield what a Struct may not hold; `raw` is its encoding, in which it is looked for first.
+    """Yield the rules that a Struct breaks; `raw` is its encoding, which is checked first.
 
     Only a Struct that is known to break a rule is walked through, to name the place.
     """
@@ -79,7 +79,7 @@ def _may_have_odd_values(raw: bytes) -> bool:
 
 
 def _struct(field: str, struct: Struct, messages: int) -> Iterator[Violation]:
-    """Yield the broken rules of an object that may nest so many messages, itself counted."""
+    """Yield the broken rules of an object that may nest this many messages, including itself."""
     if messages < (_OBJECT if struct.fields else 1):
         yield field, _TOO_DEEP
         return

@@ -16,7 +16,7 @@ _Mark = tuple[int, int, int]
 
 
 class CertificateError(ValueError):
-    """The files are no certificate and its key, or none that a client's could be checked with."""
+    """The files are not a certificate with its key, or not an authority for clients."""
 
 
 def _mark(path: Path) -> _Mark | None:
@@ -48,11 +48,11 @@ class Certificates:
         return grpc.dynamic_ssl_server_credentials(self._first, changed, require_client_authentication=needed)
 
     def _current_stamp(self) -> list[_Mark | None]:
-        """Return what differs when a file was changed, replaced, or taken away."""
+        """Return a stamp that differs when a file was changed, replaced or removed."""
         return [_mark(path) for path in self._files]
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
-        """Return what the files hold, having checked that it fits together; raises CertificateError."""
+        """Return the contents of the files, checked to fit together; raises CertificateError."""
         try:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(self._cert, self._key)

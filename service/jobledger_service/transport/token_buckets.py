@@ -18,7 +18,7 @@ from limits.errors import StorageError
 from .units import NANOS_PER_SECOND
 
 CLEANUP_NANOS: Final = 60 * NANOS_PER_SECOND
-"""How often memory lets go of the buckets that are full."""
+"""The interval at which full buckets are removed from memory."""
 
 # A Redis counts in doubles, which do not hold a time of day in nanoseconds: the seconds are kept apart.
 # A clock that was set back, or another one after a failover, leaves a bucket empty at worst.
@@ -91,7 +91,7 @@ class MemoryBuckets:
 class RedisBuckets:
     """Buckets in the Redis of a storage of limits, by its server's clock; they expire when they are full.
 
-    As all strategies of limits it raises NotImplementedError for a storage that has not what it takes.
+    Like all strategies of limits, it raises NotImplementedError for a storage that lacks the required methods.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -107,7 +107,7 @@ class RedisBuckets:
         self._away = (errors.RedisError, errors.RedisClusterException)
 
     async def take_tokens(self, buckets: Sequence[Bucket], cost: int) -> list[int]:
-        """Do what MemoryBuckets does; raises StorageError."""
+        """Take tokens as MemoryBuckets does; raises StorageError."""
         keys = [self._bridge.prefixed_key(bucket.key) for bucket in buckets]
         numbers = [cost, *(number for _, *spans in buckets for number in spans)]
         try:
@@ -120,9 +120,9 @@ class RedisBuckets:
 async def take(
     buckets: MemoryBuckets | RedisBuckets, items: Sequence[RateLimitItem], *identifiers: str, cost: int = 1
 ) -> Shortage | None:
-    """Take `cost` tokens of each rate when all have as many, else none; return what is missing, if anything.
+    """Take `cost` tokens of each rate if all have enough, else none; return the shortage, if any.
 
-    In a cluster the keys of all items must have one slot: a part of the identifiers in braces sees to that.
+    In a cluster the keys of all items must be in one slot: put a part of the identifiers in braces.
     """
     short_by = await buckets.take_tokens([_bucket(item, identifiers) for item in items], cost)
     wait = max(short_by)

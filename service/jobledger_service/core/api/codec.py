@@ -85,7 +85,6 @@ class ProtoCodec:
     segments = staticmethod(convert.segments)
 
     def encode(self, delta: JobDelta, segments: JobSegments, *, with_previous: bool = False) -> Entry:
-        """Return the entry of a batch's changes of a job, without its position and commit time."""
         before, job, (ranged, single) = delta.before, delta.job, ranges_of(delta)
         body = _DELETION if delta.deleted else _CHANGE
         if ranged:
@@ -113,14 +112,12 @@ class ProtoCodec:
         )
 
     def seal(self, entry: Entry, position: int, commit_time: Micros, cursor: bytes) -> Entry:
-        """Return the entry that `encode` returned with its position and time, which its message ends with."""
         at = _POSITION + joined.encode_varint(position) + joined.field(_COMMIT_TIME, convert.encoded_time(commit_time))
         end = joined.field(_EVENT, entry.event + at) + joined.field(_CURSOR, cursor)
         parts = (*entry.parts, end) if entry.parts else ()
         return replace(entry, position=position, stored=entry.stored + end, event=b"", parts=parts)
 
     def open(self, row: EventRow) -> Entry:
-        """Return the entry of a stored event; one that cannot be read has an empty message, and no filter fields."""
         try:
             return self._entry(row)
         except Exception as error:  # noqa: BLE001  whatever is wrong with one event is wrong with it alone
@@ -151,7 +148,6 @@ class ProtoCodec:
         return replace(entry, artifacts=artifacts, chunks=chunks, parts=parts)
 
     def message(self, entry: Entry, *, status: bool = False) -> bytes:
-        """Return the message of an entry, made once for all watchers in view STATUS."""
         if not status:
             return entry.message
         if not entry.statuses:
@@ -159,10 +155,6 @@ class ProtoCodec:
         return entry.statuses[0]
 
     def snapshot(self, read: JobRead, cursor: bytes, *, status: bool = False) -> bytes:
-        """Return the message that shows a job as it is; without a cursor when that is empty. Raises JobUnreadable.
-
-        The last chunks are left out when it would be too large.
-        """
         try:
             return _status_snapshot(read, cursor) if status else _snapshot(read, cursor)
         except Exception as error:
@@ -170,15 +162,10 @@ class ProtoCodec:
             raise JobUnreadable(read.job_id) from error
 
     def unreadable_jobs(self, job_ids: Sequence[str]) -> bytes:
-        """Return the message of a snapshot of many jobs that names those that cannot be shown."""
         kind = WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT
         return WatchJobsResponse(type=kind, unreadable_job_ids=job_ids).SerializeToString()
 
     def merge(self, latest: Entry, earlier: Sequence[Entry], cursor: bytes = b"", *, status: bool = False) -> bytes:
-        """Return the message of an entry into which earlier ones of its job were merged, with another cursor if given.
-
-        `earlier` may be empty.
-        """
         message = self.message(latest, status=status)
         if earlier and status:
             message += Message(merged_revision_count=len(earlier)).SerializeToString()
@@ -195,7 +182,6 @@ class ProtoCodec:
         return message + Message(cursor=cursor).SerializeToString() if cursor else message
 
     def batch(self, messages: Sequence[bytes]) -> Iterator[bytes]:
-        """Yield messages of a watch of many jobs in as few as hold them: each holds those that follow its first."""
         parts: list[bytes] = []
         size = 0
         for message in messages:
@@ -208,7 +194,6 @@ class ProtoCodec:
             yield b"".join(parts)
 
     def as_unmatched(self, message: bytes) -> bytes:
-        """Return the message changed into one that announces that a job no longer matches; a deletion stays one."""
         return message + _LEFT
 
     def audited(self, position: int, message: bytes) -> bytes | None:
@@ -236,7 +221,6 @@ class ProtoCodec:
         return EventTerms(position, event.owner, whole.job.kind, changes)
 
     def bookmark(self, cursor: bytes) -> bytes:
-        """Return a message with a cursor only."""
         return Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK, cursor=cursor).SerializeToString()
 
     def stopped_jobs(self, job_ids: Iterable[str], *, check_all: bool) -> bytes:

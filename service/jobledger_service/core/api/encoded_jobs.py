@@ -204,7 +204,7 @@ class _Reading(Reading):
         return self._jobs.known(self._owner, keys, self._view, position, with_outputs=self._with_outputs)
 
     def add(self, encoded: Sequence[tuple[JobRead, bytes]], position: int) -> None:
-        """Keep jobs that were read, but for those with a place in a queue, which changes with other jobs."""
+        """Keep jobs that were read, without those with a place in a queue, which changes with other jobs."""
         entries = [
             (read.key, _Entry(part, self.begun, position, self._checked, read.outputs != NO_OUTPUTS))
             for read, part in encoded

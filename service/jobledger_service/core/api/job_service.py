@@ -94,7 +94,7 @@ class JobService(MsgStruct, frozen=True):
         return await self.queries.show_job(key, show, view, call_key=("GetJob", uid))
 
     def _reading(self, owner: str, view: View, *, with_outputs: bool = True, checked: bool = True) -> Reading:
-        # of chunks nobody knows, without reading them, whether they have outputs
+        # whether chunks have outputs is unknown until they are read
         if self.encoded is None or (view is View.FULL and not with_outputs):
             return NOTHING_KEPT
         return self.encoded.reading(owner, view, with_outputs=with_outputs, checked=checked)

@@ -32,7 +32,7 @@ _SIMPLE: Final = {"Timestamp_of": _micros, "Duration_of": _micros, "Struct_of": 
 
 
 def _alike(type_: type[V], message: Any, **paths: str) -> Callable[[Any], V]:  # noqa: ANN401  any of the contract
-    """Return the function from a message to a value whose fields have the same names, but for some that are given."""
+    """Return the function from a message to a value whose fields have the same names, except the given ones."""
     fields = [Field(field.name, Kept.COMPUTED) for field in fields_of(type_)]
     return value_maker(type_, fields, message.DESCRIPTOR, _SIMPLE, paths)
 

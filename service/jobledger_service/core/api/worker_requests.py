@@ -33,7 +33,7 @@ MAX_CLAIM_WAIT: Final = 300 * SECOND
 MAX_DELAY: Final = 7 * DAY
 MAX_SHOWN_KINDS: Final = 20
 MAX_NAMED_QUEUES: Final = 2_000
-"""Owners times kinds of a worker that serves owners by name: each of these queues is looked at."""
+"""Owners times kinds of a worker that serves owners by name: each of these queues is read."""
 
 ReadRest = Callable[[Checks, Any], tuple[Any, ...]]
 """Returns what a report says beside its progress."""

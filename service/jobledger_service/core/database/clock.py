@@ -52,15 +52,12 @@ class SteadyClock:
         self._lock = Lock()
 
     def __call__(self) -> Micros:
-        """Return the time."""
         return Micros(self._read()[0] // NANOS)
 
     def calendar(self) -> Micros:
-        """Return the time by which dates have come."""
         return Micros(min(self._read()) // NANOS)
 
     def ahead_seconds(self) -> float:
-        """Return how far the time is ahead of the clock that it follows."""
         now, machine = self._read()
         return (now - machine) / 1e9
 

@@ -108,7 +108,7 @@ class Dialect(Protocol):
         """Return the keys of the jobs that full text finds by the parameter `query`, of `query_value`."""
 
     def query_value(self, parts: Iterable[Sequence[str]]) -> str:
-        """Return the query for jobs with a word of each list: one that begins so, or is so if a space follows."""
+        """Return the query for jobs with a word of each list: by its beginning, or whole if a space follows."""
 
     # Where there is one writer, and no other replica:
 

@@ -100,7 +100,7 @@ def prepare_labels(database: Database, names: Sequence[str] | None) -> None:
         has_jobs = connection.execute(select(jobs.c.job_key).limit(1)).first() is not None
     if has_jobs:
         log.warning(
-            "the indexes of labels are not those of the settings, and lists without one are slower:"
+            "label indexes differ from the settings, and lists without an index are slower:"
             " run `jobledger-server migrate` with the same settings, on SQLite while the server is stopped",
             indexed_labels=names,
         )

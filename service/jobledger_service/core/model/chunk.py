@@ -130,7 +130,7 @@ class Chunk(MsgStruct, frozen=True):
 
     @property
     def lease_check_time(self) -> int | None:
-        """The time from which the duty of leases looks at this one: never after its end, and the same for many ends.
+        """The time from which the duty checks the lease: never after its end, and the same for many ends.
 
         An index orders leases by it, which most heartbeats of a worker that reports progress then leave as it is.
         """

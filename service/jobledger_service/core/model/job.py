@@ -318,11 +318,11 @@ class Job(MsgStruct, frozen=True):
         return job.with_stage(old, new, now)
 
     def with_attempt(self, chunk: Chunk) -> Self:
-        """Return the job after the attempt that left this chunk was kept, and the oldest one let go for it."""
+        """Return the job after the attempt that left this chunk was kept, and the oldest one was dropped for it."""
         if not has_ended_attempt(chunk):
             return self
-        lets_go = chunk.attempt_number > max_kept_attempts(self.counts.total)
-        return self if lets_go else replace(self, kept_attempts=self.kept_attempts + 1)
+        drops_oldest = chunk.attempt_number > max_kept_attempts(self.counts.total)
+        return self if drops_oldest else replace(self, kept_attempts=self.kept_attempts + 1)
 
     def with_stage(self, old: Chunk, new: Chunk, now: Micros) -> Self:
         """Return the job after one of its chunks changed from the stage of `old` to that of `new`, if they differ."""

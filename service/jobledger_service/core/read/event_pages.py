@@ -21,7 +21,7 @@ from jobledger_service.core.model.micros import Micros
 from .indexed_events import TermWalk, read_events_at
 
 MAX_LOOKED_AT: Final = 20_000
-"""Events that one read looks at, in one of the tables."""
+"""Events that one read examines in one of the tables."""
 MAX_PAGE_BYTES: Final = 1024 * 1024
 """A read of one of the tables ends with the event that makes it this large: at least one, if there is one."""
 _OWNERS: Final = {events: event_owner, audit: audit_owner}
@@ -55,7 +55,7 @@ class EventsWanted(MsgStruct, frozen=True):
 
     @property
     def is_indexed(self) -> bool:
-        """Whether the events have terms, so that no others are looked at."""
+        """Whether the events have terms, so that no others are read."""
         return bool(self.job_key is None and self.changes and self.changes <= INDEXED)
 
     def terms(self) -> list[str]:
@@ -72,7 +72,7 @@ class EventPageRead(MsgStruct, frozen=True):
 
 
 class _Part(NamedTuple):
-    """Events of one table; `last` is the last position that was looked at, None when all were."""
+    """Events of one table; `last` is the last examined position, None when all were examined."""
 
     rows: Sequence[EventRow]
     more: bool

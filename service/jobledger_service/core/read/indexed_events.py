@@ -13,7 +13,7 @@ from jobledger_service.core.database.rows.reads import EventRow
 from jobledger_service.core.database.tables import audit, event_terms, events
 
 MAX_ROWS: Final = 20_000
-"""Rows of terms that one read looks at."""
+"""Rows of terms that one read fetches."""
 
 
 class TermWalk:

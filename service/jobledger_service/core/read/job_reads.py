@@ -56,7 +56,7 @@ MAX_CHUNK_BYTES: Final = 512 * 1024
 MAX_HISTORIES: Final = 50
 """Small jobs with earlier attempts that are read together: the last ones of each may be 80 KiB."""
 MAX_PLACES: Final = 20_000
-"""Jobs that are counted to tell places in a reply, which ends with the job that makes them so many."""
+"""Jobs that are counted for the places in a reply, which ends with the job that reaches this number."""
 
 _WHOLE: Final = len(SHOWN_COLUMNS) + 3
 _PLACE: Final = slice(_WHOLE, _WHOLE + 2)
@@ -76,7 +76,7 @@ class Bound(NamedTuple):
 
 
 REPLY: Final = Bound(MAX_REPLY_BYTES - 128 * 1024)
-"""What fits into a reply, which is a little longer for what stands around it."""
+"""What fits into a reply, with room for the fields around it."""
 NO_BOUND: Final = Bound(sys.maxsize)
 SMALL: Final = Bound(sys.maxsize, small_only=True)
 
@@ -128,7 +128,7 @@ class JobReads:
     ) -> JobsWithin:
         """Return the existing jobs: in DETAIL with inputs, in FULL also with first chunks, in STATUS without artifacts.
 
-        Outputs are in all views but STATUS, if they are wanted.
+        Outputs are in all views but STATUS, if they are requested.
         """
         within, budget = JobsWithin(), ByteBudget(bound.max_bytes)
         with_outputs &= view is not View.STATUS
@@ -326,7 +326,7 @@ def _shown(job: JobRead, read: FetchedChunks) -> JobRead:
 
 
 def _with_few_histories(ordered: Iterable[JobRead]) -> Iterator[JobRead]:
-    """Yield jobs, but for those with earlier attempts beyond MAX_HISTORIES."""
+    """Yield jobs, without those with earlier attempts beyond MAX_HISTORIES."""
     count = 0
     for job in ordered:
         has_earlier = any(chunk.attempt_number > 1 for chunk in job.chunks)

@@ -1,4 +1,4 @@
-"""What there is of each kind, over all owners: of a bounded number of kinds, in a bounded number of rows."""
+"""Figures by kind, over all owners: of a bounded number of kinds, from a bounded number of rows."""
 
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ class KindFigures(MsgStruct):
 
 
 class KindFiguresReader:
-    """The statements that read figures by kind: none looks at more than some rows for each kind that is shown."""
+    """The statements that read figures by kind; each reads a bounded number of rows for each shown kind."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect

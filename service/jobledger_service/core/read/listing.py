@@ -1,8 +1,8 @@
 """The list of jobs: pages that cost the same however many jobs there are, and wherever in the list they begin.
 
-A list is walked on the index of its order. Conditions that the index does not serve are put to each row, and a page
-looks at no more than 20,000 of these. When a first short look does not fill the page, and a condition is found
-that few jobs meet, these few are sorted instead.
+A list is walked on the index of its order. Conditions that the index does not serve are tested on each row, and a page
+reads at most 20,000 rows. When a first short scan does not fill the page and few jobs meet one of the conditions, these
+few are sorted instead.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -49,9 +49,9 @@ _OF_SERVICE: Final = select(func.coalesce(func.sum(counts.c.jobs), 0)).where(
 
 
 class Budget(MsgStruct, frozen=True):
-    """What one page may cost: rows of its first look, above ten for each job wanted; rows after it; jobs to sort.
+    """What one page may cost: rows of its first scan, beside ten for each job; rows after it; jobs to sort.
 
-    `likely` are rows after the first look which that expects to fill the page; `count` those that are only counted.
+    `likely` are rows after the first scan that are expected to fill the page; `count` those that are only counted.
     """
 
     first: int = 500
@@ -81,7 +81,7 @@ def list_keys(connection: Connection, dialect: Dialect, listing: Listing, budget
     exact, service_jobs = _counted(connection, dialect, listing.filter) if listing.count_to else (None, None)
     if service_jobs is None and listing.filter.callers_only:
         service_jobs = _service_jobs(connection, listing.filter.owner)
-    if service_jobs == 0:  # there are none to leave out, and so no row has to be tested for that
+    if service_jobs == 0:  # no row has to be tested for them
         listing = replace(listing, filter=replace(listing.filter, include_service_jobs=True))
     indexes = ready_indexes(connection, listing.filter)
     walker = _Walker(Steps(connection, dialect, listing.ascending), listing, indexes)
@@ -105,7 +105,7 @@ def list_keys(connection: Connection, dialect: Dialect, listing: Listing, budget
     if exact is not None:
         return replace(page, count=exact)
     if len(seen) <= listing.count_to and not walker.done:
-        # SQLite stops at the last job that is wanted; PostgreSQL would read all entries of each word
+        # SQLite stops at the limit; PostgreSQL would read all entries of each word
         if walker.has_tests and not dialect.has_row_locks and _is_of_words(listing.filter):
             parts = word_parts(listing.filter)
             hits = len(_search(connection, dialect, listing.filter, parts, listing.count_to))
@@ -138,16 +138,16 @@ class _Walker:
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing left to look at."""
+        """Whether all routes were walked."""
         return not self._routes
 
     @property
     def has_tests(self) -> bool:
-        """Whether rows of what is left are put to tests."""
+        """Whether rows of the remaining routes are tested."""
         return any(route.tests for route in self._routes)
 
     def finish(self) -> None:
-        """Leave out what is left."""
+        """Skip the remaining routes."""
         self._routes = []
 
     def scan(self, max_rows: int, limit: int) -> list[PageKey]:
@@ -167,7 +167,7 @@ class _Walker:
         return keys
 
     def _last(self, route: Route, after: PageKey | None, max_rows: int) -> PageKey | None:
-        """Return the place of the last row to look at, None when the route ends before."""
+        """Return the place of the last row to read, None when the route ends before."""
         return next(iter(self._steps.fetch(replace(route, tests={}), 1, skip=max_rows - 1, after=after)), None)
 
     def _after(self, route: Route) -> PageKey | None:
@@ -225,7 +225,7 @@ def _candidates(
 ) -> Iterator[tuple[list[str], bool]]:
     """Yield, for each condition that an index knows of, the keys of the jobs that meet it; above `max_jobs`, one more.
 
-    With them comes whether they are those that full text found.
+    The second value is whether full text found them.
     """
     if job_filter.job_ids:
         yield job_filter.job_keys, False

@@ -39,12 +39,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 JobReadT = TypeVar("JobReadT", JobRead, JobRead | None)
 ShowJob = Callable[[JobRead | None, int], R]
-"""Makes a reply of a job, None when there is none, and of its position."""
+"""Makes a reply from a job, None when it does not exist, and its position."""
 
 KeepEvent = Callable[[EventRow], bool]
 """Whether an event is on a page."""
 MAX_ASKED: Final = 1_000
-"""Events of a page that are read to be looked into."""
+"""Events that are read and decoded for one page."""
 COUNT_TO: Final = 1_000
 """The maximum of counts that cannot be exact."""
 
@@ -95,7 +95,7 @@ class _ListPlace(NamedTuple):
 class _SmallJob(NamedTuple):
     """A small job as it was read, None if it is not small, does not exist, or cannot be read; and the position.
 
-    `shown` is what was made of it for callers with the same `call_key`.
+    `shown` holds the results of `show`, by `call_key`.
     """
 
     read: JobRead | None
@@ -336,7 +336,7 @@ class Queries:
 
 
 def _fitting(page: EventPageRead) -> tuple[Sequence[EventRow], int | None]:
-    """Return the rows of a page that fit into a reply, and the last position that was looked at, None at the end."""
+    """Return the rows of a page that fit into a reply, and the last position that was read, None at the end."""
     rows = page.rows[: fitting(len(row.message) for row in page.rows)]
     return rows, rows[-1].position if len(rows) < len(page.rows) else page.last
 

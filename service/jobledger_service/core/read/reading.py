@@ -271,16 +271,16 @@ class ReadStore:
         return owner
 
     def expired_leases(self, now: Micros, limit: int, but: Sequence[str] = ()) -> list[ChunkKey]:
-        """Return chunks whose lease has expired, roughly the earliest first, but for those of some owners."""
+        """Return chunks whose lease has expired, roughly the earliest first, without those of the owners in `but`."""
         return self._chunk_keys(lapsed(now), chunks.c.lease_check_time, limit, but)
 
     def due_backoffs(self, now: Micros, limit: int, but: Sequence[str] = ()) -> list[ChunkKey]:
-        """Return chunks whose wait after an attempt is over, the earliest first, but for those of some owners."""
+        """Return chunks whose backoff is over, the earliest first, without those of the owners in `but`."""
         is_due = delayed & (chunks.c.next_attempt_time <= now)
         return self._chunk_keys(is_due, chunks.c.next_attempt_time, limit, but)
 
     def due_schedules(self, now: Micros, limit: int, but: Sequence[str] = ()) -> list[str]:
-        """Return jobs whose schedule_time has come, the earliest first, but for those of some owners."""
+        """Return jobs whose schedule_time has come, the earliest first, without those of the owners in `but`."""
         return self._job_keys(scheduled_jobs & (jobs.c.held_until <= now), jobs.c.held_until, limit, but)
 
     def _chunk_keys(self, condition: Any, time: Any, limit: int, but: Sequence[str]) -> list[ChunkKey]:  # noqa: ANN401  SQL expressions
@@ -290,11 +290,11 @@ class ReadStore:
             return [(key, index) for key, index in connection.execute(statement)]
 
     def overdue_jobs(self, now: Micros, cutoff: int, limit: int, but: Sequence[str] = ()) -> list[str]:
-        """Return jobs whose deadline has come, CANCELLING ones by now, runs up to a cutoff, but for some owners'."""
+        """Return jobs whose deadline has come, CANCELLING ones by now and runs by a cutoff, without owners in `but`."""
         return self._job_keys(overdue(now, cutoff), jobs.c.deadline, limit, but)
 
     def expired_jobs(self, now: Micros, limit: int, but: Sequence[str] = ()) -> list[str]:
-        """Return ended jobs whose expire_time has come, but for those of some owners."""
+        """Return ended jobs whose expire_time has come, without those of the owners in `but`."""
         is_due = expiring & (jobs.c.expire_time <= now) & jobs.c.state.in_(sorted(ENDED))
         return self._job_keys(is_due, jobs.c.expire_time, limit, but)
 

@@ -102,7 +102,7 @@ def _route(job_filter: JobFilter, order: Order, states: frozenset[JobState], by:
 
 
 def kind_routes(job_filter: JobFilter) -> Iterator[Route]:
-    """Yield walks of all jobs of the wanted kinds, some kinds at a time."""
+    """Yield walks of all jobs of the filter's kinds, a few kinds at a time."""
     states = sorted(states_of(job_filter))
     arms = [{"kind": kind, "state": state.value} for kind, state in product(sorted(job_filter.kinds), states)]
     return _routes_in_parts(job_filter, By.KIND, arms)

@@ -43,7 +43,7 @@ class ActiveWorkers:
         self._clock = clock
         self._seen: dict[str, OrderedDict[str, SeenWorker]] = {}
         self.is_new = asyncio.Event()
-        """Set when a worker claims that has not claimed here of late."""
+        """Set when a worker claims that has no remembered claim."""
 
     def record(self, owner: str, worker: str, info: WorkerInfo | None = None) -> None:
         """Record that a worker of an owner's key is active now."""

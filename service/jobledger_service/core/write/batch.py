@@ -50,7 +50,7 @@ class Commit(MsgStruct, frozen=True):
     deltas: Sequence[JobDelta] = ()
     changes: Mapping[tuple[str, ChangeType], int] = {}
     pauses: Mapping[Queue, int] = {}
-    """The queues that were paused, and those that were resumed with so many waiting chunks."""
+    """The queues that were paused, with 0, or resumed, with the number of their waiting chunks."""
     rows: int = 0
     """The approximate number of changed rows of jobs and chunks."""
 
@@ -96,7 +96,7 @@ class Executor:
                 outcomes += [StoreUnavailable()] * len(part)
             except Exception as error:
                 if not parts.split(part):
-                    log.exception("a command fails", command=type(part[0]).__name__)
+                    log.exception("a command failed", command=type(part[0]).__name__)
                     outcomes.append(error)
             else:
                 outcomes += of_part
@@ -155,7 +155,7 @@ class Executor:
 
 
 def _save_families(loaded: LoadedRows, changes: BatchChanges) -> list[type[RowFamily]]:
-    """Save the rows of families, by rank; return those of which there may be something to do after the commit."""
+    """Save the rows of families, by rank; return those whose features may have work after the commit."""
     due: list[type[RowFamily]] = []
     for family in loaded.families.values() if changes.deltas or loaded.has_families else ():
         if isinstance(family, Guard):
@@ -184,5 +184,5 @@ def _decide(command: Command[Any, Any], work: WorkingSet) -> Outcome:
         raise  # the transaction is lost, with all its commands
     except Exception as error:
         work.undo.rollback()
-        log.exception("a command fails", command=type(command).__name__)
+        log.exception("a command failed", command=type(command).__name__)
         return error

@@ -49,7 +49,7 @@ class ClaimQueue:
         self._settling = asyncio.Event()
 
     async def claim(self, command: ClaimChunks, wait: float) -> list[ClaimedChunk]:
-        """Return leased chunks, waiting up to `wait` seconds for some; none when there are none by then."""
+        """Return leased chunks, waiting up to `wait` seconds for the first; an empty list after that."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
         with self._registered(command.query) as waiter:
@@ -68,7 +68,7 @@ class ClaimQueue:
                     pass
 
     async def claim_now(self, command: ClaimChunks) -> list[ClaimedChunk] | None:
-        """Return leased chunks, none when there are none, or None when other replicas hold them.
+        """Return leased chunks, an empty list when none wait, or None when other replicas hold them.
 
         Raises the errors of Committer.submit.
         """
@@ -79,7 +79,7 @@ class ClaimQueue:
         return await self._committer.submit(command, on_abandoned)
 
     async def report_and_claim(self, command: ReportAndClaim) -> tuple[list[LeaseAnswer], list[ClaimedChunk]]:
-        """End leases and return the outcomes, and the next chunks, none when there are none now."""
+        """End leases; return the outcomes and the next chunks, if any wait."""
 
         def on_abandoned(answer: tuple[list[LeaseAnswer], list[ClaimedChunk]]) -> None:
             self.release(answer[1], RELEASE, _held_seconds(command.claim))
@@ -104,10 +104,10 @@ class ClaimQueue:
         return claimed
 
     def release(self, claimed: Sequence[ClaimedChunk], release: Release, after_seconds: float = 0.0) -> None:
-        """Release chunks that no caller received and nobody has heard of since, without counting their attempts."""
+        """Release chunks whose claim no caller received, and whose leases are unused, without counting an attempt."""
         alike: dict[tuple[str, float], list[ClaimedChunk]] = {}
         for claimed_chunk in claimed:
-            # the end of such a lease does not tell whether it was heard of
+            # the end of such a lease does not show whether it was extended
             seconds = 0.0 if ends_with_attempt(claimed_chunk.job, claimed_chunk.chunk) else after_seconds
             alike.setdefault((claimed_chunk.job.spec.owner, seconds), []).append(claimed_chunk)
         for (owner, seconds), group in alike.items():
@@ -180,9 +180,9 @@ class _Waiter:
     def __init__(self) -> None:
         self.woken = asyncio.Event()
         self.woken_by: set[Queue] = set()
-        """The queues that woke it since it last began to look."""
+        """The queues that woke it since its last query began."""
         self._used_by_attempt: set[Queue] = set()
-        """Those that woke it before the look that runs."""
+        """The queues that woke it before the query that runs."""
 
     def wake(self, queue: Queue) -> None:
         """Make it query again."""
@@ -196,7 +196,7 @@ class _Waiter:
         self.woken.clear()
 
     def end_attempt(self, claimed: Sequence[ClaimedChunk], *, full: bool) -> None:
-        """Drop the wake-ups that the query used: all, unless other queues gave it all that it wanted."""
+        """Drop the used wake-ups: those of the queues that filled the claim, or all when it is not full."""
         full_queues = {queue for claimed_chunk in claimed for queue in claimed_chunk.job.queues}
         self._used_by_attempt -= full_queues if full else self._used_by_attempt
 

@@ -88,7 +88,7 @@ class Committer:
     async def submit(
         self, command: Command[Any, Answer], on_abandoned: Callable[[Answer], None] | None = None
     ) -> Answer:
-        """Carry out a command and return its answer once it is on disk, in the turn of who calls, whosever the job is.
+        """Carry out a command in the turn of its caller, and return its answer once it is on disk.
 
         A command whose caller leaves before its batch begins is not run. `on_abandoned` is called with the answer when
         the caller left later, and so did not get it. Raises the command's Refusal; QueueFull when too much waits;
@@ -169,7 +169,7 @@ class Committer:
                     await self._wake_event.wait()
         finally:
             self._closed = True
-            _refuse(batch, StoreUnavailable)  # what became of it is not known
+            _refuse(batch, StoreUnavailable)  # its outcome is unknown
             while self._queue:
                 _refuse(self._queue.take(BATCH_BOUNDS), Draining)
             self._thread.shutdown(wait=True)

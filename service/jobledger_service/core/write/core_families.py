@@ -45,7 +45,7 @@ def core_families(dialect: Dialect) -> list[OpenFamily]:
 
 
 def claim_key(owner: str, request_id: str) -> str:
-    """Return the key of a remembered claim: no request for a job has one that begins so."""
+    """Return the key of a remembered claim; keys of job requests do not begin with a slash."""
     return f"/{owner}/{request_id}"
 
 
@@ -152,8 +152,8 @@ def full_key(spec: JobSpec) -> str:
 class UniqueKeys(_WithRows[UniqueKeyRows], Guard):
     """The jobs that have unique keys, as the commands so far left them.
 
-    Who has a key is decided under the lock on the job that has it; of two that take a free key at once, one loses with
-    a conflict, and begins again.
+    The holder of a key is decided under the lock on its job; of two batches that take a free key at once, one loses
+    with a conflict and starts over.
     """
 
     rank = 4
@@ -172,7 +172,7 @@ class UniqueKeys(_WithRows[UniqueKeyRows], Guard):
             needs.append(Needs(jobs=tuple(self._locked)))
 
     def load(self, needs: Sequence[Needs], jobs: Mapping[str, Job]) -> None:
-        """Load who has the keys of new jobs and of jobs that may begin again, now that their jobs are locked."""
+        """Load the holders of the keys of new jobs and of requeued ones, now that their jobs are locked."""
         of_new_jobs = keys_of(UniqueKeys, needs)
         requeued = {key for need in needs if need.requeues for key in need.jobs}
         of_requeued = {full_key(jobs[key].spec) for key in requeued & jobs.keys() if jobs[key].spec.unique_key}

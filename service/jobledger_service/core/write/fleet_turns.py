@@ -37,7 +37,7 @@ class FleetQueues(MsgStruct):
     last: dict[int, str] = {}
 
     def place(self, priority: int, owner: str) -> int:
-        """Return where an owner is in the order; one that has no place comes last."""
+        """Return the place of an owner in the order; an unknown owner comes last."""
         return self.order.get((priority, owner), len(self.order))
 
     def record(self, priority: int, owner: str) -> None:
@@ -53,7 +53,7 @@ class FleetTurns:
         self._last: OrderedDict[int, dict[int, str]] = OrderedDict()
 
     def find(self, claims: Iterable[tuple[Fleet, int]], find: FindReady, *, shared: bool) -> dict[Fleet, FleetQueues]:
-        """Return the queues for claims of so many chunks each, with one look for all claims of a fleet."""
+        """Return the queues for claims, each with its number of chunks; the claims of a fleet share one query."""
         limits: dict[Fleet, int] = {}
         for fleet, limit in claims:
             limits[fleet] = limits.get(fleet, 0) + limit

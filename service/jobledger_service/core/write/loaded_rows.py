@@ -2,7 +2,7 @@
 
 A batch also loads chunks that it may make claimable itself, as the walks of its claims over the queues do not see them:
 the finalizers of which it may complete the last other chunk, and the first chunks of jobs that may get slots which it
-frees. They are offered to its claims when it comes to that.
+frees. They are offered to its claims once they are claimable.
 """
 
 from collections import Counter, deque
@@ -22,7 +22,7 @@ from .undo import Undo
 from .writing import Transaction
 
 MAX_SEARCHES: Final = 5
-"""How often one batch searches for other chunks when some that it found cannot be read."""
+"""Searches of one batch for other chunks when picked ones are unreadable."""
 MAX_PARKED: Final = 32
 """Jobs that may get slots in the batch that frees them; the duty of limits grants the others."""
 

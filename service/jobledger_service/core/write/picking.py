@@ -20,7 +20,7 @@ Fetch = Callable[[Mapping[Queue, int]], Mapping[Queue, Sequence[WaitingChunk]]]
 """Returns the first waiting chunks of each queue, up to a number, the most urgent first."""
 
 LockFree = Callable[[Collection[str]], Collection[str]]
-"""Locks the free ones of some jobs, without waiting, and returns them."""
+"""Locks the jobs that are free, without waiting, and returns them."""
 
 
 class ClaimQuery(MsgStruct, frozen=True):
@@ -139,7 +139,7 @@ class _Walks:
             share = FIRST_FETCH if query.fleet is None else 2 + FIRST_FETCH // max(len(queues), 1)
             for queue in queues:
                 limits[queue] = limits.get(queue, 0) + query.limit
-                # a query with one queue gets all from it, and looks one further
+                # a query with one queue takes everything from it, and reads one chunk more
                 first[queue] = max(first.get(queue, 0), limits[queue] + 1 if len(queues) == 1 else share)
         # where other replicas hold jobs, more than needed, to skip some
         self._walks = {

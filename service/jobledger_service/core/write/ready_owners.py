@@ -1,4 +1,4 @@
-"""The owners that have waiting chunks, for workers that serve many: found without a look at those that have none."""
+"""The owners with waiting chunks, for workers that serve many owners; those without any are not read."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -43,7 +43,7 @@ class ReadyOwner(NamedTuple):
 class ReadyOwnersQuery(MsgStruct, frozen=True):
     """A query for up to `limit` of some owners with chunks of these kinds, the most urgent first, each with all kinds.
 
-    Of all owners, those with the next priority are looked for only when there are fewer than `enough`. `last` is the
+    With all owners, the next priority is read only while there are fewer than `enough`. `last` is the
     owner who had the last turn, by priority.
     """
 
@@ -60,14 +60,14 @@ class ReadyOwners:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         conditions: dict[bool, ColumnElement[bool]] = {False: true(), True: ~is_set_aside(dialect)}
-        jobs_of = {False: true(), True: _has_more(conditions[True])}
+        jobs_of = {False: true(), True: _has_waiting(conditions[True])}
         self._of_one_priority = {excludes: _of_one_priority(dialect, where) for excludes, where in jobs_of.items()}
         self._of_names = {excludes: _of_names(dialect, where) for excludes, where in conditions.items()}
 
     def read(self, connection: Connection, query: ReadyOwnersQuery, excluded: Sequence[str]) -> list[ReadyOwner]:
         """Return owners in turn within a priority, by name, backwards from the one that had the last turn.
 
-        Chunks in some places do not count.
+        The jobs and chunks in `excluded` do not count.
         """
         values = self._dialect.key_values
         parameters: dict[str, object] = {"kinds": values(query.kinds)} | ({"but": values(excluded)} if excluded else {})
@@ -109,8 +109,8 @@ def _of_first_owners(ready: Sequence[ReadyOwner], count: int) -> list[ReadyOwner
     return [owner for owner in ready if (owner.priority, owner.owner) in places]
 
 
-def _has_more(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Return the condition that a job has waiting chunks that match another one."""
+def _has_waiting(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return the condition that a job has waiting chunks that meet a condition."""
     return exists().where(chunks.c.job_key == jobs.c.job_key, of_workers, condition).correlate(jobs)
 
 

@@ -65,7 +65,7 @@ class Guard(RowFamily):
     """
 
     is_due: bool = False
-    """Whether its feature has something to do after the commit; known when the family is saved."""
+    """Whether its feature has work after the commit; known when the family is saved."""
 
     def add_needs(self, needs: list[Needs]) -> None:
         """Append more jobs and chunks that its rows lead to. Nothing is locked yet, and this locks nothing."""
@@ -81,7 +81,7 @@ class Guard(RowFamily):
         return after
 
     def starting(self, job: Job) -> Job:
-        """Return a job of which the first chunk is about to be claimed; parked when it has to wait after all."""
+        """Return a job of which the first chunk is about to be claimed, parked when it has to wait for a slot."""
         return job
 
     def with_slots(self, job: Job) -> Job:
@@ -100,7 +100,7 @@ class Projection(RowFamily):
 
     @abstractmethod
     def save(self, changes: BatchChanges) -> None:
-        """Write what the batch's changes mean, in the order of keys."""
+        """Write the rows that follow from the batch's changes, in the order of keys."""
 
 
 class ArtifactRemover(Projection):

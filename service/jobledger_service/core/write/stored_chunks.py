@@ -23,21 +23,18 @@ class StoredChunks:
         self._ask = ask
 
     def totals(self, now: Micros, excluded: int | None = None) -> Totals:
-        """Return the sums over the chunks in PROCESSING, except one."""
         in_work = [c for c in self._loaded.values() if c.state is ChunkState.PROCESSING and c.index != excluded]
         here = totals_of(in_work, now)
         store = self._ask()
         return here if store is None else _sum(here, store.totals(self._key, self._excluded(excluded), now))
 
     def states(self, indexes: Collection[int]) -> Mapping[int, ChunkState]:
-        """Return the states of those of these chunks that exist."""
         here = {index: self._loaded[index].state for index in indexes if index in self._loaded}
         not_loaded = [index for index in indexes if index not in here]
         store = self._ask() if not_loaded else None
         return here if store is None else {**store.chunk_states(self._key, not_loaded), **here}
 
     def first_error(self, excluded: Collection[int]) -> WorkError | None:
-        """Return the error of the first FAILED chunk, except these; None when there is none."""
         passed = set(excluded)
         here = [c for c in self._loaded.values() if c.state is ChunkState.FAILED and c.index not in passed]
         errors = [(c.index, c.error) for c in here]

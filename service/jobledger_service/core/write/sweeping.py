@@ -66,7 +66,7 @@ _REQUEUE: Final = {
 
 
 class _Covered:
-    """The statements over the chunks that a sweep covers, except some: all in its states, or the named ones."""
+    """The statements about the chunks that a sweep covers: all in its states, or the named ones."""
 
     def __init__(self, condition: ColumnElement[bool]) -> None:
         run = chunks.c.chunk_index - func.row_number().over(order_by=chunks.c.chunk_index)
@@ -119,19 +119,19 @@ class JobSweeps:
         self._unreadable = unreadable
 
     def covered(self, job_key: str, sweep: Sweep) -> list[Chunk]:
-        """Return the chunks of a job that a sweep covers, but for those that cannot be read."""
+        """Return the readable chunks of a job that a sweep covers."""
         rows = self.connection.execute(self._of(sweep).rows, self._values(job_key, sweep, ()))
         bad: set[tuple[str, int]] = set()
         read = (self._unreadable.read("chunk", chunk_of, row, (row[0], row[1]), bad) for row in rows)
         return [chunk for chunk in read if chunk is not None]
 
     def ranges(self, job_key: str, sweep: Sweep, excluded: Collection[int]) -> list[ChunkRange]:
-        """Return which chunks of a job a sweep covers, but for some, as they are after it, by index."""
+        """Return the ranges of chunks that a sweep covers, without the excluded ones, with their state after it."""
         ends = self.connection.execute(self._of(sweep).ends, self._values(job_key, sweep, excluded))
         return [ChunkRange(first, last, sweep.to) for first, last in ends]
 
     def totals(self, job_key: str, excluded: Collection[int], now: Micros) -> Totals:
-        """Return the sums over the chunks of a job in PROCESSING, except some."""
+        """Return the sums over the chunks of a job in PROCESSING, without the excluded ones."""
         work = items = 0
         times: dict[str, int] = {}
         values = {"key": job_key, "but": self._dialect.key_values(excluded), "now": now}
@@ -148,7 +148,7 @@ class JobSweeps:
         return {index: ChunkState(state) for index, state in self.connection.execute(self._sweeps.states, values)}
 
     def first_error(self, job_key: str, excluded: Collection[int]) -> tuple[int, WorkError | None] | None:
-        """Return the index and the error of a job's first FAILED chunk, but for some; None for none."""
+        """Return the index and the error of a job's first FAILED chunk that is not excluded, None without one."""
         values = {"key": job_key, "but": self._dialect.key_values(excluded)}
         row = self.connection.execute(self._sweeps.first_error, values).first()
         return None if row is None else (row[0], read_current(row[1]).error)

@@ -28,7 +28,7 @@ from jobledger_service.core.model.service_kinds import SERVICE_KINDS
 MAX_QUEUES: Final = 32
 """Queues that one statement walks. The number is rounded up to a power of two, so that few statements are compiled."""
 EMPTY_QUEUE: Final = ("", "")
-"""A queue that is always empty: there is no owner without a name."""
+"""A queue that is always empty, as every owner has a name."""
 
 _SERVICE_KINDS: Final[list[ColumnElement[str]]] = [literal_column(f"'{kind}'") for kind in SERVICE_KINDS]
 _COLUMNS = (
@@ -52,9 +52,9 @@ class WaitingChunks:
     def read(
         self, connection: Connection, limits: Mapping[Queue, int], excluded: Sequence[str] = ()
     ) -> dict[Queue, list[WaitingChunk]]:
-        """Return the first so many chunks of each queue, but for those of some jobs, and those in some places.
+        """Return the first chunks of each queue, up to its limit, without the jobs and chunks that `excluded` names.
 
-        A queue without any, or of a paused kind, is left out.
+        Empty queues and those of paused kinds are left out.
         """
         heads: dict[Queue, list[WaitingChunk]] = {}
         for of_jobs in False, True:
@@ -94,9 +94,9 @@ def _of_kind(n: int) -> list[ColumnElement[bool]]:
 
 
 def _of_job(n: int) -> list[ColumnElement[bool]]:
-    """Return the conditions that lead to the chunks of one job in the index; those of service jobs are no worker's.
+    """Return the conditions that find the chunks of one job in the index, without those of service jobs.
 
-    A range in place of `job_key =`: with that, SQLite walks the primary key, and so the chunks that do not wait.
+    The key is a range: with `job_key =`, SQLite walks the primary key, and so the chunks that do not wait.
     """
     key: ColumnElement[str] = bindparam(f"first_{n}")
     of_job = (chunks.c.kind, jobs.c.kind), (chunks.c.priority, jobs.c.priority)

@@ -43,7 +43,7 @@ NO_ERROR: Final = WorkError("")
 """That of a job whose failed chunks were imported without one."""
 
 _moved: Final = attrgetter("state", "slots", "parked_for", "held_until")
-"""Returns what families hear changes of."""
+"""Returns the attributes whose changes `Guard.changed` is called for."""
 _place_in_queue: Final = attrgetter("priority", "parked_for", "held_until")
 """Returns what `Job.in_queue` is made from."""
 
@@ -54,7 +54,7 @@ class WorkingSet:
     def __init__(self, loaded: LoadedRows, codec: Codec, now: Micros, calendar: Micros) -> None:
         self.now = now
         self.calendar = calendar
-        """The time by which dates that people name have come."""
+        """The time that dates of callers are compared with."""
         self.rows = 0
         """About how many rows the commands so far change."""
         self.max_rows = MAX_BATCH_ROWS
@@ -65,7 +65,7 @@ class WorkingSet:
         self.encoded: dict[str, JobSegments] = {}
         """Jobs as the batch left them, encoded."""
         self.pauses: dict[Queue, int] = {}
-        """The queues that were paused, and those that were resumed with so many waiting chunks."""
+        """The queues that were paused, with 0, or resumed, with the number of their waiting chunks."""
         self._codec = codec
         self._loaded, self._jobs, self._chunks = loaded, loaded.jobs, loaded.chunks
         self._transaction = loaded.transaction
@@ -173,15 +173,15 @@ class WorkingSet:
         return self.encoded[key].joined
 
     def starting(self, job: Job) -> Job:
-        """Return a job of which a chunk is about to be claimed; one that is to begin may have to wait after all."""
+        """Return a job of which a chunk is about to be claimed; a job that has not begun may be parked instead."""
         if job.state is not JobState.QUEUED:
             return job
         return reduce(lambda kept, guard: guard.starting(kept), self._loaded.guards, job)
 
     def has_room_for(self, rows: int) -> bool:
-        """Whether the batch has room for a command, or an item of one, that changes about so many rows.
+        """Whether the batch has room for a command, or an item of one, that changes about this many rows.
 
-        It has room for one that is larger than a batch, and for MAX_BATCH_ROWS of all others.
+        It has room for one item that is larger than a batch, and for MAX_BATCH_ROWS of the others together.
         """
         return self.max_rows == MAX_BATCH_ROWS if rows > MAX_BATCH_ROWS else self.rows + rows <= self.max_rows
 
@@ -204,7 +204,7 @@ class WorkingSet:
     # What commands do
 
     def begin(self, rows: int) -> None:
-        """Begin a command, or an item of one, that changes about so many rows; raises Postponed without room for it."""
+        """Begin a command, or an item of one, of about this many rows; raises Postponed without room for it."""
         if not self.has_room_for(rows):
             raise Postponed
         if rows > MAX_BATCH_ROWS:
@@ -361,7 +361,7 @@ class WorkingSet:
         return next(removers).begin(self, deleted, actor)
 
     def record_pause(self, queue: Queue, waiting: int) -> None:
-        """Record that a kind was paused, with 0, or resumed, with how many claims may get its chunks."""
+        """Record that a kind was paused, with 0, or resumed, with the number of its waiting chunks."""
         self.undo.put(self.pauses, queue, waiting)
 
     def mark_claimed(self, chunk: ChunkKey) -> None:

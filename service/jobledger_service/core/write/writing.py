@@ -27,7 +27,7 @@ from jobledger_service.core.database.dialects import Dialect, Rows
 from jobledger_service.core.database.driver_statements import DriverStatement
 from jobledger_service.core.database.engines import Database
 from jobledger_service.core.database.rows.artifact_versions import references_row, version_rows, with_versions
-from jobledger_service.core.database.rows.attempts import let_go
+from jobledger_service.core.database.rows.attempts import dropped_attempts
 from jobledger_service.core.database.rows.chunk_rows import (
     CHUNK_COLUMNS,
     attempt_row,
@@ -179,18 +179,18 @@ class Transaction(JobSweeps):
         return self._dialect.has_row_locks
 
     def waiting_chunks(self, limits: Mapping[Queue, int]) -> dict[Queue, list[WaitingChunk]]:
-        """Return the first so many chunks that wait in each queue, the most urgent first, then the oldest job's.
+        """Return the first waiting chunks of each queue, up to its limit, by urgency and then by the age of their job.
 
-        Those that could not be read of late are passed over.
+        Rows that were unreadable recently are skipped.
         """
         return self._statements.waiting.read(self.connection, limits, self._set_aside.names())
 
     def ready_owners(self, query: ReadyOwnersQuery) -> list[ReadyOwner]:
-        """Return owners with waiting chunks, the most urgent first, but for those that could not be read of late."""
+        """Return owners with waiting chunks, the most urgent first; rows that were unreadable recently are skipped."""
         return self._statements.ready_owners.read(self.connection, query, self._set_aside.names())
 
     def paused_kinds(self, queues: Collection[Queue]) -> Collection[Queue]:
-        """Return those of some owners' kinds that are paused, perhaps with others of the same owners."""
+        """Return the paused kinds among these, perhaps with other paused kinds of the same owners."""
         owners, kinds = ({queue[n] for queue in queues} for n in (0, 1))
         parameters = {"owners": self._dialect.key_values(owners), "kinds": self._dialect.key_values(kinds)}
         return {(owner, kind) for owner, kind in self.connection.execute(self._statements.paused_kinds, parameters)}
@@ -202,10 +202,9 @@ class Transaction(JobSweeps):
         return [key for *_, key in sorted(tuple(row) for row in rows)][:count]
 
     def lock_free(self, keys: Collection[str]) -> Collection[str]:
-        """Lock those of some jobs that no other replica holds, and return them.
+        """Lock the jobs that no other replica holds, and return them.
 
-        Jobs that another replica holds are passed over. Waiting for them here, while jobs are held already, could end
-        in a deadlock.
+        Waiting for the others here, with jobs locked already, could deadlock.
         """
         if not self.shared:
             return keys
@@ -213,7 +212,7 @@ class Transaction(JobSweeps):
         return {key for (key,) in self._statements.lock_free.rows(self.connection, parameters)}
 
     def jobs(self, keys: Iterable[str]) -> dict[str, Job]:
-        """Return those that exist, locked in the order of their keys."""
+        """Lock the jobs that exist, in the order of their keys, and return them."""
         rows = self._statements.jobs.rows(self.connection, {"keys": self._dialect.key_values(keys)})
         by_key = {job_key(row[_OWNER], row[_JOB_ID]): row for row in rows}
         versioned = [key for key, row in by_key.items() if row[_ARTIFACTS_REVISION] is not None]
@@ -236,7 +235,7 @@ class Transaction(JobSweeps):
         return {key: content for key, content in rows}  # noqa: C416  rows are no pairs to mypy
 
     def chunks(self, keys: Iterable[ChunkKey]) -> dict[ChunkKey, Chunk]:
-        """Return those that exist, of jobs that are locked."""
+        """Return the chunks that exist, of locked jobs."""
         rows = self._statements.chunks.rows(self.connection, self._dialect.chunk_key_values(sorted(keys)))
         bad: set[ChunkKey] = set()
         read = (self._unreadable.read("chunk", chunk_of, row, (row[0], row[1]), bad) for row in rows)
@@ -256,7 +255,7 @@ class Transaction(JobSweeps):
         return self._bad
 
     def with_versions(self, keys: Iterable[str]) -> set[str]:
-        """Return the keys of those of some jobs that ever had artifacts, also by their chunks."""
+        """Return the keys of the jobs that ever had artifacts, of their own or of their chunks."""
         condition = jobs.c.job_key.in_(self._dialect.keys())
         return with_versions(self.connection, condition, {"keys": self._dialect.key_values(keys)})
 
@@ -291,7 +290,7 @@ class Transaction(JobSweeps):
         self._update(chunks, [chunk_row(job, chunk) for job, chunk in writes.chunks])
         self._update(chunks, [steady_chunk_row(chunk) for chunk in writes.steady_chunks])
         self._insert(attempts, [attempt_row(chunk) for _, chunk in writes.attempts])
-        if too_old := [key for pair in writes.attempts for key in let_go(*pair)]:
+        if too_old := [key for pair in writes.attempts for key in dropped_attempts(*pair)]:
             self._row_sets.delete(self.connection, attempts, too_old)
         if writes.followed:
             run(statements.follow, [{"of": job.key, **waiting_values(job)} for job in writes.followed])

@@ -107,7 +107,7 @@ class SqlWebhookStore:
             return after
 
     def delete(self, key: str, limit: int) -> bool | None:
-        """Delete at most `limit` deliveries, then the webhook; return whether it is gone, None if it did not exist."""
+        """Delete at most `limit` deliveries, then the webhook; return whether it was deleted, None without one."""
         mine = deliveries.c.webhook_key == key
         oldest = select(deliveries.c.position).where(mine).order_by(deliveries.c.position).limit(limit).subquery()
         with self._database.write() as connection:

@@ -52,7 +52,7 @@ class References(MsgStruct, frozen=True, array_like=True):
 
     @classmethod
     def parse(cls, text: str | None) -> "References | None":
-        """Return the references of a cell, None for none; raises ValidationError, DecodeError."""
+        """Return the references of a cell, None for an empty one; raises ValidationError, DecodeError."""
         return None if text is None else json.decode(text, type=cls)
 
     def keys(self, job_key: str, *, before: bool) -> list[ArtifactsKey]:
@@ -85,7 +85,7 @@ def version_rows(delta: JobDelta, entry: Entry) -> Iterator[Cells]:
 
 
 def read_versions(connection: Connection, keys: Iterable[ArtifactsKey]) -> dict[ArtifactsKey, bytes]:
-    """Return the encoded artifacts of those of some versions that there are, each once."""
+    """Return the encoded artifacts of the versions that exist."""
     distinct, encoded = list(dict.fromkeys(keys)), {}
     for begin in range(0, len(distinct), KEYS_AT_ONCE):
         # joined, not `IN`: SQLite reads all versions to find a tuple of four columns in a list
@@ -111,7 +111,7 @@ def with_artifacts(connection: Connection, rows: Sequence[Any], *, before: bool 
 
 
 def _keys(job_key: str, text: str | None, *, before: bool) -> list[ArtifactsKey]:
-    """Return the versions that a row refers to; one that does not exist for a row that cannot be read."""
+    """Return the versions that a row refers to; for an unreadable row, a version that does not exist."""
     try:
         refers = References.parse(text)
     except ValueError:
@@ -157,7 +157,7 @@ def forget_versions(connection: Connection, old: Sequence[Any]) -> Sequence[Any]
 
 
 def with_versions(connection: Connection, keys: ColumnElement[bool], values: Mapping[str, object]) -> set[str]:
-    """Return the keys of those of some jobs that ever had artifacts, also by their chunks."""
+    """Return the keys of the jobs that ever had artifacts, of their own or of their chunks."""
     return set(connection.execute(select(jobs.c.job_key).where(keys, _has_versions(jobs)), values).scalars())
 
 

@@ -61,8 +61,8 @@ _OF_TASK: Final = (
 _PACKED: Final = msgpack.Encoder()
 
 
-def let_go(job: Job, chunk: Chunk) -> Iterator[Row]:
-    """Yield the key of the attempt that is not kept any longer when this one of the same chunk is."""
+def dropped_attempts(job: Job, chunk: Chunk) -> Iterator[Row]:
+    """Yield the key of the attempt that is dropped when this one of the same chunk is kept."""
     number = chunk.attempt_number - max_kept_attempts(job.counts.total)
     if number > 0:
         yield {"job_key": chunk.job_key, "chunk_index": chunk.index, "attempt_number": number}

@@ -79,7 +79,7 @@ class RequestRows(_Rows):
 
 
 def _leases(encoded: bytes) -> tuple[Lease, ...]:
-    """Return the leases of a claim; none of one that cannot be read, which is then a new claim."""
+    """Return the leases of a claim; none if they are unreadable: the claim is then a new one."""
     with suppress(DecodeError):
         return LEASES.decode(encoded) if encoded else ()
     return ()
@@ -96,7 +96,7 @@ def _request_row(key: str, request: Request, now: Micros) -> Row:
 
 
 class RunRows(_Rows):
-    """How far the service's own jobs are. The rows belong to locked jobs: nobody waits for one."""
+    """The progress of the service's own jobs. The rows belong to locked jobs: no transaction waits for them."""
 
     def __init__(self, dialect: Dialect) -> None:
         super().__init__(dialect)
@@ -112,7 +112,7 @@ class RunRows(_Rows):
         self._row_sets.insert(connection, runs, [_run_row(key, NEW_RUN) for key in sorted(keys)])
 
     def update(self, connection: Connection, changed: Mapping[str, RunState]) -> None:
-        """Write how far runs are; one of a deleted job is gone already."""
+        """Write the progress of runs; the row of a deleted job no longer exists."""
         rows = [_run_row(key, run) for key, run in sorted(changed.items())]
         self._row_sets.update(connection, runs, rows)
 

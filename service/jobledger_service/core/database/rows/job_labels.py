@@ -63,7 +63,7 @@ def label_rows(
 
 
 class JobLabels:
-    """The rows of labels in the transaction of a batch. They belong to locked jobs: nobody waits for one."""
+    """The rows of labels in the transaction of a batch. They belong to locked jobs: no transaction waits for them."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._row_sets = RowSets(dialect)
@@ -71,7 +71,7 @@ class JobLabels:
     def save(self, connection: Connection, deltas: Sequence[JobDelta]) -> None:
         """Write the rows of all changed jobs, as far as the ledger names their labels.
 
-        A job that the building of an index has not come to has no row to update or delete; its row is made then.
+        A job that the building of an index has not reached has no row to update or delete; its row is made then.
         """
         indexes = read_indexes(connection.info[WRITTEN_LABELS])
         if not indexes:

@@ -33,7 +33,7 @@ SHOWN_OUTPUT_BYTES: Final[ColumnElement[int]] = case(
 
 
 def select_chunks(*, with_outputs: bool) -> Select[tuple[object, ...]]:
-    """Return a read of chunks: CHUNK_COLUMNS, their input and their output, which is NULL unless it is wanted."""
+    """Return a read of chunks: CHUNK_COLUMNS, their input and their output, which is NULL without `with_outputs`."""
     if with_outputs:
         source, output = WHOLE_CHUNKS.outerjoin(outputs, _OF_CHUNK), outputs.c.encoded.label("output")
         return select(*CHUNK_COLUMNS, chunks.c.input, output).select_from(source)
@@ -56,7 +56,7 @@ class JobOutputs:
         return {key: (uid, encoded) for key, uid, encoded in rows}
 
     def added(self, connection: Connection, jobs: Iterable[JobRead]) -> list[JobRead]:
-        """Return jobs with their outputs, which most do not have: nothing is read for these."""
+        """Return jobs with their outputs; jobs without one cost no read."""
         read = list(jobs)
         keys = [job.key for job in read if job.output_bytes]
         by_key = self.read(connection, keys) if keys else {}

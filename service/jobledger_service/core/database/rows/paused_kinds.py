@@ -1,4 +1,4 @@
-"""The kinds that owners paused: claims pass over them, and what waits shows it. No row of a job says so."""
+"""The kinds that owners paused: claims skip them, and waiting jobs show it. Rows of jobs do not hold it."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -62,7 +62,7 @@ class PausedKindRows:
         self._row_sets = RowSets(dialect)
 
     def lock(self, connection: Connection, owners: Iterable[str]) -> dict[Queue, PausedKind]:
-        """Return all paused kinds of some owners, which nobody else changes until the commit."""
+        """Lock and return all paused kinds of these owners; no other transaction changes them until the commit."""
         names = sorted(owners)
         self._dialect.lock(connection, *(f"paused kinds of {owner}" for owner in names))
         rows = connection.execute(self._load, {"keys": self._dialect.key_values(names)})

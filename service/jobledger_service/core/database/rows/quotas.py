@@ -57,7 +57,7 @@ class QuotaRows:
         return held
 
     def lock(self, connection: Connection, owners: Iterable[str], defaults: Bounds) -> Mapping[str, Bounds]:
-        """Return the bounds in force of the owners that have any on jobs; nobody else adds jobs of theirs meanwhile."""
+        """Return the bounds in force of the owners that have any on jobs; no other transaction adds jobs of theirs."""
         by_owner = self.find(connection, owners)
         in_force = {
             owner: (by_owner[owner].bounds if owner in by_owner else Bounds()).or_(defaults) for owner in owners

@@ -83,8 +83,8 @@ class Sqlite(Dialect):
     def parts(self, rows: Rows) -> Iterator[tuple[int, Rows]]:
         """Yield parts of a few sizes, large ones first.
 
-        The interpreter's lock is let go for each statement and not for each row: another thread that is busy keeps it
-        for milliseconds.
+        The interpreter's lock is released for each statement and not for each row: a busy thread keeps it for
+        milliseconds.
         """
         return _parts(rows)
 

@@ -36,7 +36,7 @@ NEVER = 9_223_372_036_854_775_807
 """Stands for the end of a job that has not ended, in the order by end."""
 COLUMN_KINDS: Final = (Kept.KEY, Kept.FIXED, Kept.COLUMN, Kept.STEADY)
 BODIES: Final = {Kept.SETTLED: "settled", Kept.CURRENT: "current"}
-"""The columns of bodies: fields that no statement looks at, as one MessagePack array."""
+"""The columns of bodies: fields that no statement uses, as one MessagePack array."""
 KEYS: Final = ("job_key", "parked_for")
 SMALL: Final = ("held", "claimable")
 _SMALL: Final = SmallInteger()

@@ -9,7 +9,7 @@ from jobledger_service.core.model.states import ENDED, JobState
 
 
 class Bounds(MsgStruct, frozen=True):
-    """The bounds of an owner; None for none, or for the default."""
+    """The bounds of an owner; None means no bound, or the default."""
 
     max_unfinished_jobs: int | None = None
     max_stored_jobs: int | None = None
@@ -33,7 +33,7 @@ class JobsHeld(MsgStruct, frozen=True):
     stored: int = 0
 
     def plus(self, state: JobState, jobs: int) -> Self:
-        """Return the numbers with so many jobs more in a state."""
+        """Return the numbers with this many more jobs in a state."""
         return type(self)(self.unfinished + (0 if state in ENDED else jobs), self.stored + jobs)
 
     def check(self, owner: str, bounds: Bounds, before: "JobsHeld") -> None:

@@ -25,7 +25,7 @@ def _texts(*texts: str) -> int:
 
 
 def _texts_of(type_: type, fields: Sequence[Field]) -> Callable[[Any], tuple[str, ...]]:
-    """Return the function that returns all texts of a value, but for its key."""
+    """Return the function that returns all texts of a value, without its key."""
     kept = [field.path for field in fields if field.kept not in (Kept.KEY, Kept.COMPUTED)]
     return attrgetter(*(path for path in kept if type_of(type_, path) is str))
 

@@ -40,7 +40,7 @@ class Epoch(MsgStruct, frozen=True):
     def _mac(self, purpose: bytes, content: bytes) -> bytes:
         """Return the keyed BLAKE2b (RFC 7693) of a content.
 
-        An HMAC of OpenSSL lets go of the interpreter's lock for each token, and waits for it behind another thread.
+        OpenSSL's HMAC releases the interpreter's lock for each token, and waits for it behind another thread.
         """
         signed = self.id.bytes + purpose + b"\0" + content
         return blake2b(signed, key=self.secret, digest_size=MAC_BYTES).digest()

@@ -71,7 +71,6 @@ class ServiceCommand(Command[Decided, AnswerT_co]):
 
     @property
     def owner(self) -> str:
-        """The service itself."""
         return SERVICE_OWNER
 
 

@@ -69,7 +69,7 @@ class LeaseReports(
     Generic[Item],
     frozen=True,
 ):
-    """A command about leases that are held, which answers with the outcome of each; a refused report affects no other.
+    """A command about held leases, answered with the outcome of each; a refused report affects no other.
 
     `items` are the leases with their reports. `received` is their time of arrival, by the ledger's clock: a report that
     arrived before its lease's end is accepted, however long it waited. Items beyond the bound of one commit are left to
@@ -215,7 +215,7 @@ class ReleaseChunks(LeaseReports[ReleaseItem], frozen=True):
 
 
 class ReleaseUnheard(LeaseReports[UnheardItem], frozen=True):
-    """Release chunks that no caller received; a lease that was extended since it was granted was heard of."""
+    """Release chunks that no caller received; a lease that was extended since it was granted is kept."""
 
     def _apply(self, work: WorkingSet, item: UnheardItem) -> LeaseAnswer:
         lease, granted_until, release = item

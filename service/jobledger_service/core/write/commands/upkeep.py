@@ -22,12 +22,12 @@ Item = TypeVar("Item")
 
 
 class _Upkeep(ServiceCommand[int, int], PartialCommand[int, int, Item, None]):
-    """A command about many rows, each of which is checked again; answers with how many of `items` it did."""
+    """A command about many rows, each of which is checked again; answers with the number of handled `items`."""
 
     __slots__ = ()
 
     def conclude(self, results: list[None], work: WorkingSet) -> int:  # noqa: ARG002  the number is all
-        """Return how many items it came to: the others are for the next time."""
+        """Return the number of handled items; the next run handles the others."""
         return len(results)
 
     def do(self, work: WorkingSet, item: Item) -> None:
@@ -36,7 +36,7 @@ class _Upkeep(ServiceCommand[int, int], PartialCommand[int, int, Item, None]):
 
     @abstractmethod
     def _do_if_due(self, work: WorkingSet, item: Item) -> None:
-        """Do what is due of an item, if it still is."""
+        """Handle an item if it is still due."""
 
 
 class ExpireLeases(_Upkeep[tuple[ChunkKey, float]], MsgStruct, frozen=True):
