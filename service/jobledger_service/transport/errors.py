@@ -27,7 +27,7 @@ PUSHBACK: Final = "grpc-retry-pushback-ms"
 
 
 class Refused(NamedTuple):
-    """What a refused caller gets.
+    """The status of a refused call.
 
     `reason` is empty where the code alone says why; `bound` is what is full when the server is overloaded.
     """
@@ -38,7 +38,7 @@ class Refused(NamedTuple):
 
 
 def refused_by_transport(error: Exception) -> Refused | None:
-    """Return what the caller gets of whom the transport refuses a call, None when the error is another one."""
+    """Return the status for a refusal of the transport, None for any other error."""
     if not isinstance(error, refusals.CallRefused):
         return None
     if isinstance(error, refusals.RequestTimedOut):
@@ -56,13 +56,13 @@ def refused_by_transport(error: Exception) -> Refused | None:
 
 
 def deadline_exceeded(error: Exception) -> Refused:
-    """Return what a caller gets who no longer waits."""
+    """Return the status for a caller who no longer waits."""
     return Refused(rpc_status.to_status(status_pb2.Status(code=code_pb2.DEADLINE_EXCEEDED, message=str(error))))
 
 
 @lru_cache(maxsize=1_024)
 def overloaded(message: str, bound: str, wait: int) -> Refused:
-    """Return what a caller gets in an overload, which must cost little; `wait` is in microseconds."""
+    """Return the status of an overload, which must cost little; `wait` is in microseconds."""
     status = make_status("QUEUE_FULL", message, {"bound": bound}, [retry_info(wait)])
     return Refused(status, "QUEUE_FULL", bound)
 

@@ -29,7 +29,7 @@ HEALTH_METHODS: Final = (
 )
 
 _LISTS: Final = ("GetTopChannels", "GetServers")
-"""Methods of channelz that name nothing that may be missing."""
+"""Methods of channelz that name no object, which could be missing."""
 CHANNELZ_METHODS: Final = tuple(
     Method(CHANNELZ, method.name, Role.ADMIN, Kind.READ, () if method.name in _LISTS else ("CONNECTION_NOT_FOUND",))
     for method in CHANNELZ.methods
@@ -70,11 +70,11 @@ class HealthService:
         self._statuses.update(dict.fromkeys(names, _STATUS.NOT_SERVING))
 
     def start(self) -> None:
-        """Say that the process, "", and its services serve."""
+        """Report that the process, "", and its services serve."""
         self._show(self._statuses, serves=True)
 
     def show(self, serves: bool) -> None:  # noqa: FBT001  the form that a duty calls
-        """Say whether the services serve; the process itself does in any case. Once the server drains, none does."""
+        """Report whether the services serve; the process itself does in any case. Once the server drains, none does."""
         self._show(filter(None, self._statuses), serves=serves)
 
     def _show(self, names: Iterable[str], *, serves: bool) -> None:

@@ -27,7 +27,7 @@ class Durations:
 class MethodMetrics:
     """Counts the calls of one method, on the event loop alone.
 
-    Plain numbers, shown when somebody asks: two of prometheus-client's own instruments, which take a lock each, cost a
+    Plain numbers, read at each scrape: two of prometheus-client's own instruments, which take a lock each, cost a
     call 2.3 µs of CPU where this costs 0.5 µs.
     """
 

@@ -98,7 +98,7 @@ class LargeRequests:
         self._places = Places(share_places(1))
 
     async def read(self, owner: str, read: Callable[[bytes], T], raw: bytes, *, reserved: bool = False) -> T:
-        """Return what `read` makes of a request; raises its errors."""
+        """Return the result of `read` on a request; raises its errors."""
         place = await self._places.take(owner, reserved=reserved)
         reading = self._thread.submit(copy_context().run, read, raw)
         try:
@@ -111,6 +111,6 @@ class LargeRequests:
 
 
 def _close(reading: "Future[Any]") -> None:
-    """Close the coroutine that was made of the request of a caller who left."""
+    """Close the coroutine that a read returned after its caller left."""
     if not reading.cancelled() and reading.exception() is None and asyncio.iscoroutine(answer := reading.result()):
         answer.close()

@@ -74,7 +74,7 @@ class Source(Protocol):
 
 
 class CallControls(MsgStruct, frozen=True):
-    """What calls share: how many are in flight, which are open, how often keys may call, what is counted; health."""
+    """What calls share: the calls in flight, the open calls, the rates of keys, usage and health."""
 
     in_flight: InFlight
     open_calls: OpenCalls
@@ -276,7 +276,7 @@ class RpcServer:
             older, before = newer, call.size
 
     async def _receive(self, call: Call, read: Callable[[Call, bytes], Any]) -> Any:  # noqa: ANN401  what `read` returns
-        """Return what `read` makes of the next request, in one of the few places for it; None at the end of a stream.
+        """Return the result of `read` on the next request, in one of the few places; None at the end of a stream.
 
         It may be in memory several times until it is read. Raises MalformedRequest; InFlightFull when its bytes are too
         many, or the owner's requests wait too long; MessageTooLarge; RequestTimedOut; and what `begin_call` and
@@ -330,7 +330,7 @@ class RpcServer:
         task.add_done_callback(lambda _: unsent.remove(owner, size))
 
     def _release(self, call: Call) -> None:
-        """Give back what a call holds of its owner's shares."""
+        """Release what a call holds of its owner's shares."""
         if call.is_counted and call.handler.calls is not None:
             call.handler.calls.remove(call.owner, 1)
             call.is_counted = False

@@ -1,4 +1,4 @@
-"""Token buckets for rates of the library limits, in memory or in its Redis: how often something may be done.
+"""Token buckets for rates of the library limits, in memory or in its Redis: how often a call is allowed.
 
 The bucket of "100/second" holds 100 tokens, is full at first, and gets a token each 10 ms. All that is kept of a bucket
 is when it will be full again: a token that is taken puts this off by the time that a token takes to come, and there is

@@ -115,7 +115,7 @@ _SIMPLE: Final = {"encoded_time": encoded_time, "Timestamp": timestamp, "Duratio
 
 
 def maker(type_: type[Value], message: type[Made], **makers: Callable[[Any], Any]) -> Callable[[Value], Made]:
-    """Return the function from a value to a message with its fields; `others` make messages within it, by their name.
+    """Return the function from a value to a message with its fields; `makers` make messages within it, by their name.
 
     Times are in microseconds since 1970, durations in microseconds, Structs encoded.
     """

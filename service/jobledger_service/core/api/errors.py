@@ -28,7 +28,7 @@ DELAY_STEP: Final = SECOND // 10
 def refused_by_core(
     error: Exception, cursor: Callable[[int], bytes], is_database_away: Callable[[], bool]
 ) -> statuses.Refused | None:
-    """Return what the caller gets of whom the core refuses a request, None when the error is another one.
+    """Return the status for a refusal of the core, None for any other error.
 
     `cursor` encodes a position. While the database is away, that is why too much waits, and callers get that reason.
     """
@@ -82,7 +82,7 @@ def _details(refusal: errors.Refusal) -> "list[Message]":
 
 @cache
 def _store_unavailable(bound: str = "") -> statuses.Refused:
-    """Return what a caller gets without a database; all get it while that is away."""
+    """Return the status of calls while the database is away."""
     error = errors.StoreUnavailable()
     status = statuses.make_status(error.reason, str(error), {}, [statuses.retry_info(SECOND)])
     return statuses.Refused(status, error.reason, bound)

@@ -36,7 +36,7 @@ class EventKeeper(MsgStruct, frozen=True):
     kinds: tuple[str, ...]
 
     def __call__(self, row: EventRow) -> bool:
-        """Whether an event is kept. One that cannot be read is, and then is named as such."""
+        """Whether an event is kept. Unreadable events are kept, to be reported as unreadable."""
         try:
             message = api.WatchJobResponse.FromString(row.message)
         except Exception:  # noqa: BLE001  whatever is wrong with one event is wrong with it alone

@@ -32,7 +32,7 @@ _ORDERS: Final = {
 }
 MAX_LABEL_CONDITIONS: Final = 16
 MAX_LABEL_VALUES: Final = 100
-"""The values of all conditions on labels together: each is put to each row."""
+"""The values of all conditions on labels together: each is tested on each row."""
 _VALUES_OF: Final = {
     filter_pb2.LABEL_OPERATOR_EQ: (1, 1),
     filter_pb2.LABEL_OPERATOR_IN: (1, MAX_LABEL_VALUES),
@@ -42,7 +42,7 @@ _VALUES_OF: Final = {
 MAX_KNOWN_BYTES: Final = 512
 """Bytes of a request whose query is remembered."""
 _WITHOUT_TASKS: Final = ("WatchJobs", "ExportJobs")
-"""Methods that show jobs as they were at a position, which says nothing of their tasks."""
+"""Methods that show jobs as of a position, for which their tasks are unknown."""
 
 
 def view(number: int) -> View:
@@ -56,7 +56,7 @@ def view(number: int) -> View:
 
 
 def known_listing(request: api.ListJobsRequest, content: bytes, caller: Caller) -> Listing:
-    """Return the query of ListJobs, whose encoded request is `content`: a small one is often asked again."""
+    """Return the query of ListJobs, whose encoded request is `content`: small requests are often repeated."""
     return _listing(content, caller) if len(content) <= MAX_KNOWN_BYTES else listing(request, caller)
 
 

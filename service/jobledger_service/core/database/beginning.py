@@ -13,7 +13,7 @@ from .driver_statements import rows
 from .tables import ledger, terms
 
 TERM: Final = "term"
-"""Where a connection has, during a writing transaction, the term of the positions that it takes."""
+"""The key in a connection's `info` of the term of the positions that its writing transaction takes."""
 
 
 class Beginning(NamedTuple):

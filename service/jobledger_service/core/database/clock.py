@@ -31,7 +31,7 @@ class LedgerClock(Protocol):
         """Return the ledger's time, which never falls: that of commits, leases, deadlines and backoffs."""
 
     def calendar(self) -> Micros:
-        """Return the time by which dates that people name have come, and old rows may be deleted.
+        """Return the time that dates of callers and the age of old rows are compared with.
 
         It is the ledger's time, or that of the clock which it follows if that is behind; it may fall.
         """

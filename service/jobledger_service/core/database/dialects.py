@@ -59,7 +59,7 @@ class Dialect(Protocol):
         """Return the parameters of `chunk_keys`."""
 
     def parts(self, rows: Rows) -> Iterator[tuple[int, Rows]]:
-        """Yield rows in parts, each of which one statement takes, and for how many rows it is to be built."""
+        """Yield parts of the rows, each for one statement, with the number of rows to build it for."""
 
     def insert(self, table: Table, names: Sequence[str], count: int) -> str:
         """Return the driver's statement that inserts `count` rows with these columns; JSON is given as text.

@@ -23,7 +23,7 @@ def rows(connection: Connection, sql: str, parameters: Any) -> list[Any]:  # noq
 
 
 def _run(connection: Connection, sql: str, parameters: Any, fetch: Callable[[Any], Found]) -> Found:  # noqa: ANN401  as above
-    """Return what `fetch` makes of the cursor. An engine to which somebody listens carries the statement out itself."""
+    """Return the result of `fetch` on the cursor. An engine with event listeners carries the statement out itself."""
     if connection._has_events or connection.engine._has_events:  # noqa: SLF001  no public name, and asked for each
         return fetch(connection.exec_driver_sql(sql, parameters))
     cursor = connection.connection.cursor()
@@ -67,7 +67,7 @@ class DriverStatement:
         return self.fetch(connection, parameters, _fetch_all)
 
     def fetch(self, connection: Connection, parameters: Mapping[str, Any], fetch: Callable[[Any], Found]) -> Found:
-        """Carry it out and return what `fetch` makes of the cursor, whose rows are tuples."""
+        """Carry it out and return the result of `fetch` on the cursor, whose rows are tuples."""
         sql, order, constants = self._compiled or self._compile(connection.dialect)
         values: Any = {**constants, **parameters}
         if order is not None:

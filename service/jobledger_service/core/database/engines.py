@@ -73,7 +73,7 @@ class Availability:
 
 
 class Pooling(MsgStruct, frozen=True):
-    """How a pooler stands before PostgreSQL: whether each transaction may get another connection of the database.
+    """The pooler in front of PostgreSQL: whether each transaction may get another connection of the database.
 
     `listen` is the URL past the pooler, on which a server listens to the others; empty for none.
     """
@@ -199,7 +199,7 @@ class Database:
 
     @contextmanager
     def fresh(self, connection: Connection) -> Iterator[None]:
-        """Leave a connection to a stale database, with StoreUnavailable: the next one looks for the newer database."""
+        """Drop a connection to a stale database, with StoreUnavailable: the next one may reach the newer database."""
         try:
             yield
         except StaleDatabaseError as error:

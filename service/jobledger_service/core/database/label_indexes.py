@@ -139,7 +139,7 @@ class LabelIndexStore:
         return len(names)
 
     def _change(self, names: Sequence[str], keep: Collection[str]) -> None:
-        """Change the ledger's row while nobody writes: later commits have read the new one, earlier ones are over."""
+        """Change the ledger's row while no transaction writes: later ones read the new row, earlier ones are over."""
         with self._database.change_schema() as connection:
             lock_out_writers(connection)
             before = read_indexes(connection.execute(select(ledger.c.label_indexes)).scalar_one())

@@ -1,6 +1,6 @@
 """Rows that are due: leases and runs that ended, holds whose time has come.
 
-They are worked in steps, and owners take turns, so that one with very many due rows holds up no other owner's.
+They are handled in steps, and owners take turns, so that an owner with many due rows does not delay the others.
 
 These turns are their own, because the rows wait in the database, and no owner is known before the read.
 """
@@ -25,16 +25,16 @@ Row = TypeVar("Row", bound=str | ChunkKey)
 
 ROWS_PER_STEP: Final = 500
 MANY: Final = 8
-"""Rows of one owner in a step; an owner with as many is passed over until the others are served."""
+"""Rows of one owner in a step; an owner with as many is skipped until the others are served."""
 MAX_PASSED_OVER: Final = 256
-"""Owners that a read passes over. When there are more, all are read again."""
+"""Owners that a read skips. When there are more, all are read again."""
 
 
 class DueRows(Generic[Row]):
-    """Does what is due of one kind, with up to `limit` rows read and one command in each step.
+    """Handles due rows of one kind: each step reads up to `limit` rows and submits one command.
 
-    `read` returns the first rows that are due at a time, in microseconds, but for those of some owners: the owners of
-    many rows of the steps before, until nothing of others is due. The command checks again what is due. `clock` is the
+    `read` returns the first rows that are due at a time, in microseconds, without those of some owners: those who had
+    many rows in earlier steps, until nothing of others is due. The command checks again what is due. `clock` is the
     ledger's unless another is given.
     """
 
@@ -56,7 +56,7 @@ class DueRows(Generic[Row]):
         self._passed_over: dict[str, None] = {}
 
     async def do_step(self) -> bool:
-        """Do some of what is due; return whether there may be more."""
+        """Handle some due rows; return whether there may be more."""
         kernel = self._kernel
         but = list(self._passed_over)
         rows = await kernel.readers.for_server(self._read, self._clock(), self._limit, but)

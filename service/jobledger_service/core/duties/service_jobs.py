@@ -53,7 +53,7 @@ class ServiceJobs:
             self.duty.wake_event.set()
 
     async def _stop(self) -> None:
-        """Give back what is held."""
+        """Release the held chunks."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -153,7 +153,7 @@ class ServiceJobs:
 
 
 def turns_that_end(turns: Sequence[Turn], count: int) -> list[Turn]:
-    """Return the turns that are to end, with those that end already so many: the oldest of those owners with most."""
+    """Return turns to end, so that `count` turns end in all: the oldest ones of the owners with the most turns."""
     held = Counter(turn.queue[0] for turn in turns if not turn.is_over)
     ending: list[Turn] = []
     for _ in range(count - sum(turn.is_over for turn in turns)):

@@ -178,7 +178,7 @@ ATTEMPT_FIELDS: Final = (
 
 
 def field_of(type_: Any, name: str) -> FieldInfo:  # noqa: ANN401  a type
-    """Return what a type says of an attribute: its type and its default."""
+    """Return the type and the default of an attribute."""
     return next(info for info in fields(type_) if info.name == name)
 
 

@@ -1,4 +1,4 @@
-"""A job: one piece of work that somebody waits for, with the aggregates of its chunks."""
+"""A job: a piece of work in chunks, with the aggregates over them."""
 
 from collections.abc import Mapping
 from enum import StrEnum

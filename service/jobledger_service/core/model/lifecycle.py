@@ -239,7 +239,7 @@ def _retryable(job: Job) -> Counter[ChunkState]:
 
 
 def _new_run(job: Job, now: Micros, calendar: Micros) -> Job:
-    """Return an ended job as it waits again."""
+    """Return an ended job, queued for another run."""
     sums = job.progress
     percent = sums.work_done * 100 / sums.work_total
     return replace(

@@ -81,7 +81,7 @@ def claim(job: Job, chunk: Chunk, by: Claim, now: Micros) -> Step:
 def _change(
     type_: ChangeType, chunk: Chunk, before: JobState, after: JobState, reason: str = "", actor: str = ""
 ) -> Change:
-    """Return a change of an attempt, by its worker unless it is somebody else's."""
+    """Return a change of an attempt, by its worker unless another actor made it."""
     return Change(type_, actor or chunk.worker, before, after, chunk.index, reason, chunk.attempt_number, chunk.task_id)
 
 

@@ -1,1 +1,1 @@
-"""What operators do to a whole database: it comes in, and goes out migrated, copied, recounted or in a new epoch."""
+"""Operations on a whole database: migration, backup, recount, and the begin of a new epoch."""

@@ -1,4 +1,4 @@
-"""Makes derived rows right again: counts, words, the terms of events, label indexes, and the tables of features.
+"""Corrects derived rows: counts, words, the terms of events, label indexes, and the tables of features.
 
 A commit changes a job and what is counted of it together, so that it does not change by how much a count is wrong. One
 statement, which sees one snapshot, finds the difference between the jobs and the count; the difference is then added.

@@ -1,4 +1,4 @@
-"""Makes the index of terms right again: each bit of a term stands for an event that has it, and no bit is missing.
+"""Corrects the index of terms: each bit of a term stands for an event that has it, and no bit is missing.
 
 The terms of an event are computed from its message and compared with the rows. That is done for a part of the terms at
 a time, so that the rows of a part fit into memory. Nothing is trimmed meanwhile, and what is committed meanwhile has
@@ -20,7 +20,7 @@ from jobledger_service.core.database.tables import audit, event_terms, events, l
 ROWS_PER_PART: Final = 100_000
 EVENTS_PER_READ: Final = 100
 _FIRST: Final = ascii_letters + digits + "-_"
-"""What a term begins with, being a hash: one of 64 characters."""
+"""The first characters of terms, which are hashes."""
 _NEWEST: Final = select(ledger.c.position)
 _CORRECT: Final = (
     update(event_terms)

@@ -131,7 +131,7 @@ class Postgres(Dialect):
         return func.strpos(text, part) > 0
 
     def merged_walk(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:
-        """Return it with the order of the whole, which PostgreSQL does not push down, and without what is too much."""
+        """Return it with its own order and limit, which PostgreSQL does not push down."""
         limit = bindparam("limit", type_=Integer) + bindparam("skip", type_=Integer)
         return select(walk.order_by(*ordered).limit(limit).subquery())
 

@@ -1,4 +1,4 @@
-"""Versions of artifacts: an event refers to those that held then, and they go with the last event that needs them."""
+"""Versions of artifacts: an event refers to those of its time; they are deleted with the last event that needs them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -133,7 +133,7 @@ def _readable(text: str | None) -> References | None:
 
 
 def forget_versions(connection: Connection, old: Sequence[Any]) -> Sequence[Any]:
-    """Delete the versions that nothing needs without some of these oldest events; return those, which may go now.
+    """Delete the versions that only these oldest events need; return the events that may be deleted now.
 
     The jobs that they deleted are listed.
 

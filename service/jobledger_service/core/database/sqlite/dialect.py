@@ -125,7 +125,7 @@ class Sqlite(Dialect):
         return func.instr(text, part) > 0
 
     def merged_walk(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:  # noqa: ARG002  see below
-        """Return it as it is: SQLite sees by itself which index has the order of the whole."""
+        """Return it unchanged: SQLite itself chooses the index that has the order."""
         return walk
 
     def first_of_each(self, walk: Select[Any], of: Column[Any]) -> Select[Any]:

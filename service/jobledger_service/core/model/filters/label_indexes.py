@@ -21,4 +21,4 @@ class LabelIndexState(StrEnum):
     READY = "READY"
     """It has all jobs, and lists walk it."""
     CLEARING = "CLEARING"
-    """Nobody writes or reads it, and its rows are being deleted."""
+    """It is neither written nor read, and its rows are being deleted."""

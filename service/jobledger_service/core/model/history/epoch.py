@@ -16,7 +16,7 @@ _PLAIN: Final = bytes.maketrans(b"-_", b"+/")
 
 
 class Epoch(MsgStruct, frozen=True):
-    """Creates and reads tokens for callers: `secret` authenticates them, so that nobody can forge one."""
+    """Creates and reads tokens for callers: `secret` authenticates them, so that they cannot be forged."""
 
     id: UUID
     secret: bytes

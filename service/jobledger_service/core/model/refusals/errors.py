@@ -137,7 +137,7 @@ class JobStarted(Refusal):
 
 
 class NothingToRetry(Refusal):
-    """No chunk can go again, or one of those that are named cannot."""
+    """No chunk can be retried, or one of the named chunks cannot."""
 
     def __init__(self, job_id: str, detail: str, **chunk: str) -> None:
         super().__init__(f"job {job_id!r}: {detail}", job_id=job_id, **chunk)
