@@ -46,7 +46,7 @@ class Commit(MsgStruct, frozen=True):
     touched: Sequence[str] = ()
     ready: dict[Queue, int] = {}
     due: Collection[type[RowFamily]] = ()
-    """The families of which there may be something to do now."""
+    """The families whose features may have work now."""
     deltas: Sequence[JobDelta] = ()
     changes: Mapping[tuple[str, ChangeType], int] = {}
     pauses: Mapping[Queue, int] = {}
