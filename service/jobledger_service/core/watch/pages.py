@@ -4,6 +4,8 @@ import asyncio
 from bisect import bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from operator import attrgetter
+from typing import Final
 from weakref import WeakValueDictionary
 
 from msgspec import Struct as MsgStruct
@@ -20,6 +22,9 @@ MAX_PAGE_ENTRIES = 512
 """The maximum number of entries in a page."""
 MAX_PAGE_BYTES = 1024 * 1024
 """The maximum bytes in a page, except its last entry: the memory of a watcher that does not read."""
+
+
+_after_position: Final = attrgetter("after")
 
 
 class NoProgressError(Exception):
@@ -58,7 +63,7 @@ def count_of_page(entries: Sequence[Entry]) -> int:
 
 
 Load = Callable[[int, str, str | None, bool], Awaitable[Page]]
-"""Reads what follows a position, of an owner or of one job of his; bare entries lack their artifacts."""
+"""Reads what follows a position, of an owner or of one of the owner's jobs; bare entries lack their artifacts."""
 Readership = tuple[str, bool]
 """The watchers that share pages: those of an owner, of bare entries or of whole ones."""
 
@@ -113,7 +118,7 @@ class _KeptPages:
     def find(self, readers: Readership, after: int) -> Page | None:
         """Return a cached page with what follows a position, if there is one."""
         pages = self._by_readers.get(readers, ())
-        place = bisect_right(pages, after, key=_after) - 1
+        place = bisect_right(pages, after, key=_after_position) - 1
         return pages[place] if place >= 0 and pages[place].through > after else None
 
     def add(self, readers: Readership, page: Page) -> None:
@@ -122,7 +127,7 @@ class _KeptPages:
             return
         weight = page.size + PAGE_OVERHEAD
         self._by_age[readers, page.after] = page, weight
-        insort(self._by_readers.setdefault(readers, []), page, key=_after)
+        insort(self._by_readers.setdefault(readers, []), page, key=_after_position)
         self._bytes += weight
         while self._bytes > MAX_KEPT_BYTES:
             (oldest_readers, _), (oldest, weight) = self._by_age.popitem(last=False)
@@ -131,10 +136,6 @@ class _KeptPages:
             pages.remove(oldest)
             if not pages:
                 del self._by_readers[oldest_readers]
-
-
-def _after(page: Page) -> int:
-    return page.after
 
 
 def _checked(page: Page) -> Page:

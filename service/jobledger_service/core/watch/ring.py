@@ -18,7 +18,7 @@ from .pages import MAX_PAGE_ENTRIES, Page, count_of_page
 MAX_BYTES = 64 * 1024 * 1024
 MAX_ENTRIES = 20_000
 SHRINK_TO_SHARE = 15 / 16
-"""The part that is left after evictions, so that owners are not compared for each entry."""
+"""The part that remains after evictions, so that owners are not compared for each entry."""
 
 _position = attrgetter("position")
 
@@ -57,8 +57,8 @@ class EntryLog:
     def after(self, position: int) -> tuple[Sequence[Entry], bool]:
         """Return the entries after a position, as many as a page has, and whether there are more."""
         first = bisect_right(self._entries, position, lo=self._begin, key=_position)
-        found = [self._at(index) for index in range(first, min(first + MAX_PAGE_ENTRIES, len(self._entries)))]
-        return found, first + MAX_PAGE_ENTRIES < len(self._entries)
+        entries = [self._at(index) for index in range(first, min(first + MAX_PAGE_ENTRIES, len(self._entries)))]
+        return entries, first + MAX_PAGE_ENTRIES < len(self._entries)
 
     def _at(self, index: int) -> Entry:
         entry = self._entries[index]
@@ -85,7 +85,7 @@ class SharedArtifacts:
             common[key] = kept
             added += 0 if count else len(raw)
         known = {id(raw): common[key] for key, raw in entry.artifacts.items()}
-        parts, chunks = ([known.get(id(part), part) for part in some] for some in (entry.parts, entry.chunks))
+        parts, chunks = ([known.get(id(raw), raw) for raw in segments] for segments in (entry.parts, entry.chunks))
         return replace(entry, artifacts=common, parts=parts, chunks=chunks), added
 
     def release(self, entry: Entry) -> int:
@@ -112,7 +112,7 @@ class _OwnerEntries:
 
 
 class Ring:
-    """The entries up to `head`: of each owner those after a floor of its own, gapless; also by job.
+    """The entries up to `head`: of each owner those after a floor of its owned, gapless; also by job.
 
     An entry weighs its bytes, and at least `max_bytes / max_entries`, so that one bound holds both. Artifacts that an
     owner's entries have in common weigh once.
@@ -131,14 +131,14 @@ class Ring:
     def append(self, entry: Entry) -> Entry:
         """Add the entry that follows the head; return it, with the artifacts that earlier entries have in common."""
         owner = owner_of(entry.job_key)
-        own = self._by_owner.get(owner)
-        if own is None:
-            own = self._by_owner[owner] = _OwnerEntries(self._floor)
+        owned = self._by_owner.get(owner)
+        if owned is None:
+            owned = self._by_owner[owner] = _OwnerEntries(self._floor)
         entry, shared = self._artifacts.hold(entry)
-        own.log.append(entry)
+        owned.log.append(entry)
         self._by_job.setdefault(entry.job_key, EntryLog()).append(entry)
         weight = self._weight_of(entry) + shared
-        own.weight += weight
+        owned.weight += weight
         self._weight += weight
         self.head = entry.position
         if self._weight > self._max_weight:
@@ -159,17 +159,17 @@ class Ring:
 
     def forget(self, through: int) -> None:
         """Drop the entries up to a position, which the history no longer has."""
-        for owner, own in list(self._by_owner.items()):
-            while len(own.log) and own.log.oldest.position <= through:
-                self._drop_oldest(own)
-            self._remove_if_empty(owner, own)
+        for owner, owned in list(self._by_owner.items()):
+            while len(owned.log) and owned.log.oldest.position <= through:
+                self._drop_oldest(owned)
+            self._remove_if_empty(owner, owned)
 
     def covers(self, owner: str, position: int) -> bool:
         """Whether everything of an owner, or of ALL_OWNERS, after a position is in memory."""
         if owner == ALL_OWNERS:
-            return position >= max(self._floor, *(own.floor for own in self._by_owner.values()), 0)
-        own = self._by_owner.get(owner)
-        return position >= (self._floor if own is None else own.floor)
+            return position >= max(self._floor, *(owned.floor for owned in self._by_owner.values()), 0)
+        owned = self._by_owner.get(owner)
+        return position >= (self._floor if owned is None else owned.floor)
 
     def after(self, position: int, owner: str, job_key: str | None) -> Page:
         """Return entries after a covered position, of one job, of one owner or of ALL_OWNERS."""
@@ -177,23 +177,23 @@ class Ring:
         if job_key is None and owner == ALL_OWNERS:
             return self._page(position, *self._of_all(position))
         if job_key is None:
-            own = self._by_owner.get(owner)
-            log = None if own is None else own.log
+            owned = self._by_owner.get(owner)
+            log = None if owned is None else owned.log
         else:
             log = self._by_job.get(job_key)
         return self._page(position, *(log.after(position) if log else ([], False)))
 
     def _of_all(self, position: int) -> tuple[Sequence[Entry], bool]:
         """Return the entries of all owners after a position, as many as a page has, and whether there are more."""
-        pages = [own.log.after(position) for own in self._by_owner.values()]
-        found = sorted((entry for entries, _ in pages for entry in entries), key=_position)
-        more = len(found) > MAX_PAGE_ENTRIES or any(more for _, more in pages)
-        return found[:MAX_PAGE_ENTRIES], more
+        pages = [owned.log.after(position) for owned in self._by_owner.values()]
+        merged = sorted((entry for entries, _ in pages for entry in entries), key=_position)
+        more = len(merged) > MAX_PAGE_ENTRIES or any(more for _, more in pages)
+        return merged[:MAX_PAGE_ENTRIES], more
 
-    def _page(self, position: int, found: Sequence[Entry], more: bool) -> Page:  # noqa: FBT001  as a log returns it
-        count = count_of_page(found)
-        complete = count == len(found) and not more
-        entries = found[:count]
+    def _page(self, position: int, following: Sequence[Entry], more: bool) -> Page:  # noqa: FBT001  as a log returns it
+        count = count_of_page(following)
+        complete = count == len(following) and not more
+        entries = following[:count]
         through = max(self.head, position) if complete else entries[-1].position
         return Page(entries, position, through, 0, complete)
 
@@ -204,25 +204,25 @@ class Ring:
         """Drop the oldest entries of the owners with the most."""
         enough = int(self._max_weight * SHRINK_TO_SHARE)
         while self._weight > enough:
-            owner, own = max(self._by_owner.items(), key=lambda item: item[1].weight)
-            half = own.weight // 2
-            while self._weight > enough and own.weight > half:
-                self._drop_oldest(own)
-            self._remove_if_empty(owner, own)
+            owner, owned = max(self._by_owner.items(), key=lambda item: item[1].weight)
+            half = owned.weight // 2
+            while self._weight > enough and owned.weight > half:
+                self._drop_oldest(owned)
+            self._remove_if_empty(owner, owned)
 
-    def _drop_oldest(self, own: _OwnerEntries) -> None:
-        entry = own.log.drop_oldest()
-        own.floor = entry.position
+    def _drop_oldest(self, owned: _OwnerEntries) -> None:
+        entry = owned.log.drop_oldest()
+        owned.floor = entry.position
         weight = self._weight_of(entry) + self._artifacts.release(entry)
-        own.weight -= weight
+        owned.weight -= weight
         self._weight -= weight
         of_job = self._by_job[entry.job_key]
         of_job.drop_oldest()
         if not len(of_job):
             del self._by_job[entry.job_key]
 
-    def _remove_if_empty(self, owner: str, own: _OwnerEntries) -> None:
+    def _remove_if_empty(self, owner: str, owned: _OwnerEntries) -> None:
         """Remove an owner without entries; the common floor of such owners rises to where its entries ended."""
-        if not len(own.log):
+        if not len(owned.log):
             del self._by_owner[owner]
-            self._floor = max(self._floor, own.floor)
+            self._floor = max(self._floor, owned.floor)

@@ -68,15 +68,15 @@ class Snapshots:
     def read(self, jobs: JobFilter, place: Place, *, status: bool = False) -> SnapshotPage:
         """Return the page after a place; its last message names the jobs that cannot be shown."""
         is_within = place.create_time != _LAST_TIME
-        wanted = jobs
+        listed = jobs
         if jobs.all_owners:
             owner = place.owner if is_within else self._store.last_owner(place.owner)
             if owner is None:
                 return SnapshotPage((), self._store.position(), None)
-            wanted = replace(jobs, owner=owner, all_owners=False)
+            listed = replace(jobs, owner=owner, all_owners=False)
         after = PageKey(place.create_time, place.create_time, place.job_key) if is_within else None
         view = View.STATUS if status else View.BASIC
-        page = self._store.list_jobs(Listing(wanted, limit=SNAPSHOT_PAGE_SIZE, after=after, view=view))
+        page = self._store.list_jobs(Listing(listed, limit=SNAPSHOT_PAGE_SIZE, after=after, view=view))
         messages, unreadable = [], [job_id_of(key) for key in page.unreadable]
         for read in page.jobs:
             cursor = self.cursor(jobs, page.position, Place.of(read.create_time, read.key))
@@ -90,7 +90,7 @@ class Snapshots:
         if page.next is not None:
             following = Place.of(page.next.create_time, page.next.job_key)
         elif jobs.all_owners:
-            following = Place.of(_LAST_TIME, job_key(wanted.owner, ""))
+            following = Place.of(_LAST_TIME, job_key(listed.owner, ""))
         return SnapshotPage(messages, page.position, following)
 
     def cursor(self, jobs: JobFilter, position: int, place: Place) -> bytes:

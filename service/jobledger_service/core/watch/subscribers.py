@@ -30,6 +30,7 @@ class _FilterGroup(MsgStruct):
 
 _Groups = dict[Hashable, _FilterGroup]
 _Routes = dict[Route, _Groups]
+_NO_GROUPS: Final[_Groups] = {}
 
 
 class Subscribers:
@@ -48,7 +49,7 @@ class Subscribers:
     def __iter__(self) -> Iterator[FeedSubscription]:
         for of_job in self._of_job.values():
             yield from of_job
-        yield from {one for groups in self._all_groups() for group in groups.values() for one in group.subscriptions}
+        yield from {each for groups in self._all_groups() for group in groups.values() for each in group.subscriptions}
 
     def _all_groups(self) -> Iterable[_Groups]:
         indexes = self._of_owner, self._stops_of_owner
@@ -116,9 +117,6 @@ class Subscribers:
                 self._counts.evaluations += 1
                 if entry.concerns(group.filter):
                     _offer(offered, group.subscriptions)
-
-
-_NO_GROUPS: Final[_Groups] = {}
 
 
 def _offer(entry: Entry, subscriptions: Iterable[FeedSubscription]) -> None:

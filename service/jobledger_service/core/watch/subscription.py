@@ -91,13 +91,13 @@ class BookmarkTimer:
         self._every = every
         self.last_sent = monotonic()
 
-    def left(self) -> float:
-        """Seconds until the next bookmark is due."""
+    def seconds_left(self) -> float:
+        """Return the time until the next bookmark is due."""
         return max(self.last_sent + self._every - monotonic(), 0.0)
 
     def due(self) -> bool:
         """Whether a bookmark is due now."""
-        return self.left() <= 0
+        return self.seconds_left() <= 0
 
     def restart(self) -> None:
         """Record that a message was sent."""
@@ -242,8 +242,8 @@ class FeedSubscription:
         self._live = live
         live.writer.on_failed = self._leave_live
         try:
-            while self._live is live and not self._closing.is_set() and (left := live.timer.left()):
-                await self._wakeup.wait(left)
+            while self._live is live and not self._closing.is_set() and (seconds := live.timer.seconds_left()):
+                await self._wakeup.wait(seconds)
         finally:
             self._live = live.writer.on_written = live.writer.on_failed = None
         await live.writer.finish()
@@ -368,8 +368,9 @@ class FeedSubscription:
         return page
 
     def _selected(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        jobs = self.jobs
-        return self._selection.select(entries if jobs is None else [one for one in entries if one.concerns(jobs)])
+        if (jobs := self.jobs) is not None:
+            entries = [entry for entry in entries if entry.concerns(jobs)]
+        return self._selection.select(entries)
 
     def _advance(self, position: int) -> None:
         if position < self._position:

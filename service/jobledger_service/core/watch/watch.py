@@ -57,8 +57,8 @@ class WatchOptions(MsgStruct, frozen=True):
     batches: bool = False
 
 
-class _JobFound(NamedTuple):
-    """The start of a watch of one job: its position, and the snapshot if it is wanted."""
+class _JobStart(NamedTuple):
+    """The start of a watch of one job: its position, and the snapshot unless the watch has a cursor."""
 
     exists: bool
     ended: bool
@@ -104,40 +104,40 @@ class Watch:
         view = View.FULL if after is None and not options.status else View.BASIC
         show = partial(self._begin, with_snapshot=after is None, status=options.status)
         losses = self._feed.losses
-        found = await self._queries.show_job(key, show, view, for_watch=True)
+        start = await self._queries.show_job(key, show, view, for_watch=True)
         self._feed.check_unbroken(losses)
         if resumed is not None:
-            self._cursors.check(resumed, found.position)
+            self._cursors.check(resumed, start.position)
         if after is None:
-            if not found.exists:
+            if not start.exists:
                 raise JobNotFound(job_id)
-            yield [found.snapshot]
-            if found.ended:
+            yield [start.snapshot]
+            if start.ended:
                 return
-            found = found._replace(snapshot=b"")
-        begin = found.position if after is None else after
+            start = start._replace(snapshot=b"")
+        begin = start.position if after is None else after
         selection = Selection(options.changes, None, begins_complete=after is None)
         with closing(
             self._feed.subscribe(begin, job_key=key, bare=options.status, selection=selection)
         ) as subscription:
             if after is not None:
-                entries = await self._missed(subscription, found.position)
-                if not entries and not found.exists:
+                entries = await self._missed(subscription, start.position)
+                if not entries and not start.exists:
                     raise JobNotFound(job_id)
-                is_last = _is_last(entries[-1]) if entries else found.ended
+                is_last = _is_last(entries[-1]) if entries else start.ended
                 yield self._messages(entries, options) or [self._bookmark(subscription)]
                 if is_last:
                     return
                 del entries
-            async for one in self._follow_job(subscription, options):
-                yield one
+            async for messages in self._follow_job(subscription, options):
+                yield messages
 
-    def _begin(self, read: JobRead | None, position: int, *, with_snapshot: bool, status: bool) -> "_JobFound":
+    def _begin(self, read: JobRead | None, position: int, *, with_snapshot: bool, status: bool) -> "_JobStart":
         if read is None:
-            return _JobFound(exists=False, ended=False, position=position)
+            return _JobStart(exists=False, ended=False, position=position)
         cursor = self._cursors.encode(position)
         snapshot = self._codec.snapshot(read, cursor, status=status) if with_snapshot else b""
-        return _JobFound(exists=True, ended=read.state in ENDED, position=position, snapshot=snapshot)
+        return _JobStart(exists=True, ended=read.state in ENDED, position=position, snapshot=snapshot)
 
     async def _missed(self, subscription: FeedSubscription, through: int) -> Sequence[Entry]:
         """Return the first entries after a cursor, none when none follow up to the position `through`."""
@@ -152,7 +152,7 @@ class Watch:
         while True:
             yield write_live
             try:
-                entries = _until_last(await subscription.next(timer.left()))
+                entries = _until_last(await subscription.next(timer.seconds_left()))
             except Draining:
                 yield [self._bookmark(subscription)]
                 raise
@@ -216,8 +216,8 @@ class Watch:
                 yield self._batched(page.messages, options)
                 place, owed_from = page.next, page.position
                 del page
-            async for one in self._follow_jobs(jobs, subscription, options, owed_from):
-                yield one
+            async for messages in self._follow_jobs(jobs, subscription, options, owed_from):
+                yield messages
 
     async def _follow_jobs(
         self, jobs: JobFilter, subscription: FeedSubscription, options: WatchOptions, owed_from: int
@@ -230,7 +230,7 @@ class Watch:
                 yield write_live
             try:
                 at_once = owed and subscription.position >= owed_from
-                entries = await subscription.next(0 if at_once else timer.left())
+                entries = await subscription.next(0 if at_once else timer.seconds_left())
             except Draining:
                 yield [self._bookmark(subscription)]
                 raise
@@ -248,7 +248,7 @@ class Watch:
 
     def _jobs_message(self, jobs: JobFilter, options: WatchOptions, entry: Entry) -> bytes | None:
         """Return the message of an entry, None for one with which the watch ends."""
-        return self._one(jobs, entry, [entry], options, None) if entry.is_readable else None
+        return self._message_of(jobs, entry, [entry], options, None) if entry.is_readable else None
 
     def _matching(
         self, jobs: JobFilter, entries: Sequence[Entry], options: WatchOptions, place: Place | None = None
@@ -260,18 +260,18 @@ class Watch:
         _check_readable(entries)
         shown = [entry for entry in entries if place is None or place.covers(entry)]
         if options.mode is Mode.EVERY:
-            return self._batched([self._one(jobs, entry, [entry], options, place) for entry in shown], options)
+            return self._batched([self._message_of(jobs, entry, [entry], options, place) for entry in shown], options)
         groups: dict[str, list[Entry]] = {}
         for entry in shown:
             group = groups.pop(entry.job_key, [])
             group.append(entry)
             groups[entry.job_key] = group  # at the end: a merged message stands where its last entry does
-        return self._batched([self._one(jobs, of[-1], of, options, place) for of in groups.values()], options)
+        return self._batched([self._message_of(jobs, of[-1], of, options, place) for of in groups.values()], options)
 
     def _batched(self, messages: Sequence[bytes], options: WatchOptions) -> Sequence[bytes]:
         return list(self._codec.batch(messages)) if options.batches else messages
 
-    def _one(
+    def _message_of(
         self, jobs: JobFilter, entry: Entry, group: list[Entry], options: WatchOptions, place: Place | None
     ) -> bytes:
         message = self._codec.message(entry, status=options.status)
