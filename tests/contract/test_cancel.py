@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import grpc
 import pytest
+from jobledger.v1.event_pb2 import CHANGE_TYPE_CANCEL_REQUESTED, CHANGE_TYPE_CHUNK_COMPLETED
 from jobledger.v1.job_service_pb2 import CancelOutcome
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, CompleteChunksRequest
 
@@ -28,6 +29,13 @@ from tests.support.states import (
 DONE = CancelOutcome.CANCEL_OUTCOME_CANCELLED
 REQUESTED = CancelOutcome.CANCEL_OUTCOME_REQUESTED
 ALREADY_ENDED = CancelOutcome.CANCEL_OUTCOME_ALREADY_ENDED
+
+
+async def changes_of_state(api: Api, job_id: str) -> list[tuple[int, int, int]]:
+    """Return the changes that left RUNNING or a later state for another one."""
+    changes = [change for event in (await api.list_events(job_id)).events for change in event.changes]
+    states = [(change.type, change.from_state, change.to_state) for change in changes]
+    return [change for change in states if change[1] in (RUNNING, CANCELLING) and change[1] != change[2]]
 
 
 async def test_a_queued_job_is_cancelled_at_once(api: Api, kind: str):
@@ -76,7 +84,12 @@ async def test_a_job_whose_last_chunk_is_completed_in_time_is_completed_with_its
     assert (result.status, result.chunk_state) == (OK, CHUNK_COMPLETED)
     assert (ended.state, job.state, job.cancel_reason) == (COMPLETED, COMPLETED, "too slow")
     assert (job.progress.percent, job.result_uri, dict(job.output)) == (100, "s3://b/x", {"n": 1})
-    assert (await api.cancel(job_id)).outcome == ALREADY_ENDED
+    again = await api.cancel(job_id)
+    assert (again.outcome, again.job.state) == (ALREADY_ENDED, COMPLETED)
+    assert await changes_of_state(api, job_id) == [
+        (CHANGE_TYPE_CANCEL_REQUESTED, RUNNING, CANCELLING),
+        (CHANGE_TYPE_CHUNK_COMPLETED, CANCELLING, COMPLETED),
+    ]
 
 
 async def test_a_job_of_which_a_chunk_was_stopped_can_be_retried_and_completed(api: Api, kind: str):
@@ -85,6 +98,10 @@ async def test_a_job_of_which_a_chunk_was_stopped_can_be_retried_and_completed(a
     await api.cancel(job_id)
     await api.complete(held)
     assert (await api.get(job_id)).state == CANCELLED
+    assert await changes_of_state(api, job_id) == [
+        (CHANGE_TYPE_CANCEL_REQUESTED, RUNNING, CANCELLING),
+        (CHANGE_TYPE_CHUNK_COMPLETED, CANCELLING, CANCELLED),
+    ]
     await api.retry(job_id)
     await api.complete(*await api.claim(kind, 2))
     assert (await api.get(job_id)).state == COMPLETED

@@ -13,7 +13,7 @@ from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.job import FailurePolicy, JobSpec, Stage
 from jobledger_service.core.model.leases import Lease, holds, lease_of
 from jobledger_service.core.model.progress import ProgressReport
-from jobledger_service.core.model.refusals.errors import ChunkNotClaimable, NothingToRetry
+from jobledger_service.core.model.refusals.errors import ChunkNotClaimable, JobStarted, NothingToRetry
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.states import CHUNK_TRANSITIONS, ENDED, JOB_TRANSITIONS, ChunkState, JobState
 from jobledger_service.core.write.stored_chunks import StoredChunks
@@ -23,6 +23,7 @@ from tests.support.examples import at_most
 
 PLAN = (Stage("fetch", 5), Stage("work", 25), Stage("store", 10))
 LEASE = 60_000_000
+FAR = 10**15
 OUTCOMES_OF = {
     ChunkState.COMPLETED: {AttemptOutcome.COMPLETED},
     ChunkState.FAILED: {AttemptOutcome.FAILED, AttemptOutcome.EXPIRED, AttemptOutcome.TIMED_OUT},
@@ -41,6 +42,7 @@ class JobMachine(RuleBasedStateMachine):
         run_timeout=st.sampled_from([None, 10_000_000, 100_000_000]),
         attempt_timeout=st.sampled_from([None, 3_000_000, 70_000_000]),
         finalizer_work=st.none() | st.integers(1, 40_000_000),
+        begins=st.sampled_from([None, 0, 2_000_000, FAR]),
     )
     def create(
         self,
@@ -52,6 +54,7 @@ class JobMachine(RuleBasedStateMachine):
         run_timeout: int | None,
         attempt_timeout: int | None,
         finalizer_work: int | None,
+        begins: int | None,
     ) -> None:
         spec = JobSpec(
             "o",
@@ -70,7 +73,8 @@ class JobMachine(RuleBasedStateMachine):
         self.completed: Counter[int] = Counter()
         self.earlier: defaultdict[int, list[Attempt]] = defaultdict(list)
         self.chunks: dict[int, Chunk] = {}
-        step = lifecycle.create(lifecycle.NewJob(spec, lifecycle.sizes_of(items, size)), "caller", self.now)
+        new = lifecycle.NewJob(spec, lifecycle.sizes_of(items, size), schedule_time=begins)
+        step = lifecycle.create(new, "caller", self.now)
         self.job, self.percent, self.run = step.job, 0.0, 0
         self.apply(step)
 
@@ -107,7 +111,7 @@ class JobMachine(RuleBasedStateMachine):
         chunk = self.chunks.get(index)
         if chunk is None or chunk.state is not ChunkState.PENDING or self.now < (chunk.next_attempt_time or 0):
             return
-        if self.finalizer_waits(chunk):
+        if self.finalizer_waits(chunk) or self.job.held:
             with pytest.raises(ChunkNotClaimable):
                 work.claim(self.job, chunk, work.Claim("w", LEASE), self.now)
             return
@@ -118,6 +122,25 @@ class JobMachine(RuleBasedStateMachine):
         others = [one for one in self.others() if one is not chunk]
         completed = all(one.state is ChunkState.COMPLETED for one in others)
         return chunk.finalizer and chunk.state is ChunkState.PENDING and not completed
+
+    @rule()
+    def lift_schedule(self) -> None:
+        time = self.job.held_until
+        step = lifecycle.lift_schedule(self.job, self.now)
+        assert (step is not None) == (time is not None and time <= self.now)
+        self.apply(step)
+
+    @rule(begins=st.sampled_from([None, 0, 30_000_000, FAR]))
+    def reschedule(self, begins: int | None) -> None:
+        new = lifecycle.JobUpdate(frozenset({"schedule_time"}), schedule_time=begins)
+        if self.job.schedule_time == begins:
+            assert lifecycle.update(self.job, new, "caller", self.now) is None
+        elif self.job.state is not JobState.QUEUED or self.run:
+            with pytest.raises(JobStarted):
+                lifecycle.update(self.job, new, "caller", self.now)
+        else:
+            self.apply(lifecycle.update(self.job, new, "caller", self.now))
+            assert self.job.held_until == (begins if begins is not None and begins > self.now else None)
 
     @rule()
     def lift_backoffs(self) -> None:
@@ -231,6 +254,7 @@ class JobMachine(RuleBasedStateMachine):
         self.percent, self.run = 0.0, self.run + 1
         self.apply(step)
         assert self.job.state is JobState.QUEUED
+        assert (self.job.held_until, (self.job.schedule_time or 0) <= self.now) == (None, True)
         assert kept == {c.index for c in self.others() if c.state is ChunkState.COMPLETED}
 
     @invariant()
@@ -296,6 +320,12 @@ class JobMachine(RuleBasedStateMachine):
         assert job.retry_count == self.run
 
     @invariant()
+    def only_a_job_that_never_began_waits_for_its_time(self) -> None:
+        if self.job.held_until is not None:
+            assert (self.job.state, self.run, self.job.counts.completed) == (JobState.QUEUED, 0, 0)
+            assert self.job.held_until == self.job.schedule_time
+
+    @invariant()
     def only_what_ends_by_time_has_a_deadline(self) -> None:
         job, limit = self.job, self.job.spec.run_timeout
         if job.state is JobState.RUNNING:
@@ -315,20 +345,35 @@ class JobMachine(RuleBasedStateMachine):
             assert (chunk.end_time is not None) == (chunk.state not in (ChunkState.PENDING, ChunkState.PROCESSING))
 
     def teardown(self) -> None:
-        """No state is a dead end: a job can be brought from each one to COMPLETED."""
+        """No state is a dead end: a job can be brought from each one to COMPLETED, stopped before or not."""
         if not hasattr(self, "job"):
             return
-        self.now += 10**15
+        job, chunks = self.job, dict(self.chunks)
         if not self.job.ended:
-            self.apply(lifecycle.cancel(self.job, self.all(), lifecycle.Cancellation(0, force=True), "c", self.now)[1])
-        if self.job.state is not JobState.COMPLETED:
+            self.cancel(grace=0, force=True)
+        self.finish()
+        assert self.job.state is JobState.COMPLETED
+        self.job, self.chunks = job, chunks
+        for _ in range(2):  # of chunks that failed before, the job fails once more
+            self.finish()
+        assert self.job.state is JobState.COMPLETED
+
+    def finish(self) -> None:
+        """Let all leases and waits end, retry the job if it has ended, and complete what waits."""
+        self.now += FAR
+        self.expire()
+        self.end_overdue()
+        self.now += FAR
+        self.lift_backoffs()
+        if self.job.ended and self.job.state is not JobState.COMPLETED:
             self.apply(lifecycle.retry(self.job, self.all(), [], "c", "", self.now))
+        if self.job.held:
+            self.reschedule(None)
         for index in sorted(self.chunks):
-            if self.chunks[index].state is ChunkState.PENDING:
+            if self.chunks[index].state is ChunkState.PENDING and not self.finalizer_waits(self.chunks[index]):
                 self.apply(work.claim(self.job, self.chunks[index], work.Claim("w", LEASE), self.now))
                 done = work.WorkReport()
                 self.apply(work.complete(self.job, self.chunks[index], done, work.NO_RESULTS, self.now))
-        assert self.job.state is JobState.COMPLETED
 
 
 JobMachine.TestCase.settings = at_most(60, steps=60)

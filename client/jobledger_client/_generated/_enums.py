@@ -27,7 +27,10 @@ class CancelOutcome(ContractEnum):
     CANCELLED = 1
     """CANCELLED stopped the job: none of its chunks was running, or `force` was set."""
     REQUESTED = 2
-    """REQUESTED asked the workers to stop: the job is CANCELLING."""
+    """REQUESTED asked the workers to stop: the job is CANCELLING.
+
+    It ends CANCELLED, or COMPLETED when none of its chunks was stopped.
+    """
     ALREADY_ENDED = 3
     """ALREADY_ENDED changed nothing: the job had already ended."""
 

@@ -163,7 +163,9 @@ class _CancelOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CancelO
     CANCEL_OUTCOME_CANCELLED: _CancelOutcome.ValueType  # 1
     """CANCEL_OUTCOME_CANCELLED stopped the job: none of its chunks was running, or `force` was set."""
     CANCEL_OUTCOME_REQUESTED: _CancelOutcome.ValueType  # 2
-    """CANCEL_OUTCOME_REQUESTED asked the workers to stop: the job is CANCELLING."""
+    """CANCEL_OUTCOME_REQUESTED asked the workers to stop: the job is CANCELLING. It ends CANCELLED, or COMPLETED when none
+    of its chunks was stopped.
+    """
     CANCEL_OUTCOME_ALREADY_ENDED: _CancelOutcome.ValueType  # 3
     """CANCEL_OUTCOME_ALREADY_ENDED changed nothing: the job had already ended."""
 
@@ -175,7 +177,9 @@ CANCEL_OUTCOME_UNSPECIFIED: CancelOutcome.ValueType  # 0
 CANCEL_OUTCOME_CANCELLED: CancelOutcome.ValueType  # 1
 """CANCEL_OUTCOME_CANCELLED stopped the job: none of its chunks was running, or `force` was set."""
 CANCEL_OUTCOME_REQUESTED: CancelOutcome.ValueType  # 2
-"""CANCEL_OUTCOME_REQUESTED asked the workers to stop: the job is CANCELLING."""
+"""CANCEL_OUTCOME_REQUESTED asked the workers to stop: the job is CANCELLING. It ends CANCELLED, or COMPLETED when none
+of its chunks was stopped.
+"""
 CANCEL_OUTCOME_ALREADY_ENDED: CancelOutcome.ValueType  # 3
 """CANCEL_OUTCOME_ALREADY_ENDED changed nothing: the job had already ended."""
 Global___CancelOutcome: _TypeAlias = CancelOutcome  # noqa: Y015
