@@ -1,7 +1,7 @@
 """ListWorkers: who claims for an owner, over all replicas; nobody learns of other owners by it."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +21,6 @@ from jobledger_client import AsyncJobClient, ChunkContext
 from jobledger_client import Worker as SdkWorker
 from jobledger_client.cli._main import run
 from jobledger_service.core.database.engines import Database, open_database
-from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.model.bounds.limits import MAX_REPLY_BYTES, SECOND
 from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.write.active_workers import (
@@ -210,13 +209,6 @@ async def test_the_sdk_and_the_command_show_the_workers_of_the_sdk(
 
 
 INFO = WorkerInfo(("k",), None, "", "")
-
-
-@pytest.fixture
-def database(store: str, tmp_path: Path) -> Iterator[Database]:
-    with closing(open_database(new_database(store, tmp_path))) as opened:
-        upgrade(opened)
-        yield opened
 
 
 def names(store: SqlWorkerStore, owner: str = "o") -> list[str]:

@@ -1,16 +1,14 @@
 """A value that a database or its driver does not take fails its own command, or its own read, and nothing beside it."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import count
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.cursor import Cursors
-from jobledger_service.core.database.engines import Database, open_database
-from jobledger_service.core.database.maintenance.migrate import upgrade
+from jobledger_service.core.database.engines import Database
 from jobledger_service.core.database.rows.reads import View
 from jobledger_service.core.model.job import NO_UID, JobSpec, job_key
 from jobledger_service.core.model.leases import Lease
@@ -24,21 +22,16 @@ from jobledger_service.core.write.batch import Executor
 from jobledger_service.core.write.commands import CompleteChunks, CreateJob, LeaseStatus
 from jobledger_service.core.write.writing import WriteStore
 
-from tests.support.databases import new_database
 from tests.support.families import all_families
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 pytestmark = pytest.mark.fast
 
 HOSTILE, BYSTANDER = "mallory", "bob"
 UNFIT_KEYS = [f"{HOSTILE}/x\0", f"{HOSTILE}/\ud800"]
 UNFIT_INDEXES = [2**31, 2**63, -(2**70)]
-
-
-@pytest.fixture
-def database(store: str, tmp_path: Path) -> Iterator[Database]:
-    with closing(open_database(new_database(store, tmp_path))) as opened:
-        upgrade(opened)
-        yield opened
 
 
 @pytest.fixture

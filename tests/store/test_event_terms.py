@@ -1,14 +1,10 @@
 """The index of terms: any walk finds what a look at all events would, and what is forgotten leaves no row."""
 
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from random import Random
 
 import pytest
-from jobledger_service.core.database.engines import Database, open_database
+from jobledger_service.core.database.engines import Database
 from jobledger_service.core.database.maintenance import term_recount
-from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.database.maintenance.term_recount import TermRecount
 from jobledger_service.core.database.rows.event_terms import INDEXED, EventTerms, forget_terms, name_of, term, term_rows
 from jobledger_service.core.database.rows.row_sets import RowSets
@@ -19,17 +15,8 @@ from jobledger_service.core.read.event_pages import EventsWanted
 from jobledger_service.core.read.indexed_events import TermWalk
 from sqlalchemy import delete, func, select, update
 
-from tests.support.databases import new_database
-
 OWNERS, KINDS, ACTORS = ("me", "you"), ("k", "l"), ("worker", "nightly/1", "nightly/2")
 TYPES = (ChangeType.CREATED, ChangeType.CANCEL_REQUESTED, ChangeType.CLAIMED)
-
-
-@pytest.fixture
-def database(store: str, tmp_path: Path) -> Iterator[Database]:
-    with closing(open_database(new_database(store, tmp_path))) as database:
-        upgrade(database)
-        yield database
 
 
 def some_events(random: Random) -> list[EventTerms]:

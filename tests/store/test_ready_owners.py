@@ -1,31 +1,19 @@
 """Finding owners with work costs as much whoever has none, and however much those have that have some."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import pytest
-from jobledger_service.core.database.engines import Database, open_database
-from jobledger_service.core.database.maintenance.migrate import upgrade
+from jobledger_service.core.database.engines import Database
 from jobledger_service.core.database.tables import chunks, jobs, paused_kinds
 from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.write.ready_owners import ReadyOwner, ReadyOwners, ReadyOwnersQuery
 from jobledger_service.core.write.waiting_chunks import WaitingChunks
 from sqlalchemy import Connection, LargeBinary, Table, Text, event, insert, text
 
-from tests.support.databases import new_database
-
 ALL = Owners(all=True)
 BUSY = [f"b{number}" for number in range(5)]
 IDLE = [f"i{number}" for number in range(3_000)]
-
-
-@pytest.fixture
-def database(store: str, tmp_path: Path) -> Iterator[Database]:
-    with closing(open_database(new_database(store, tmp_path))) as opened:
-        upgrade(opened)
-        yield opened
 
 
 def blank_of(table: Table) -> dict[str, Any]:
