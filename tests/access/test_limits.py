@@ -239,13 +239,14 @@ async def test_a_store_that_hangs_delays_no_call_for_long_and_degrades_the_serve
     server = start_server(rate_limit_write="6/day", rate_limit_store=redis.url, MEASURE_SECONDS="600")
     api = connect(server)
     await api.create(kind)
+    assert "rate limit store: works" in (await ask_health(server.target)).stdout
     redis.suspend()
     async with asyncio.timeout(BOUND):  # of which half a second is for the store
         for _ in range(5):
             await api.create(kind)
     reported = await ask_health(server.target)
     assert (reported.exit_code, reported.stdout.splitlines()[0]) == (1, "degraded")
-    assert "the rate limit store does not answer" in reported.stdout
+    assert "rate limit store: it does not answer: this server counts only its own calls" in reported.stdout
     redis.resume()
     await healthy(server)
 

@@ -5,6 +5,8 @@ from uuid import uuid4
 import grpc
 import pytest
 from jobledger.v1.job_service_pb2 import ListChunksResponse
+from jobledger.v1.limit_service_pb2 import PauseKindRequest, ResumeKindRequest
+from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
@@ -48,6 +50,33 @@ async def test_by_state(api: Api, kind: str):
     first = await page(api, job_id, states=[CHUNK_PENDING, CHUNK_FAILED], page_size=2)
     rest = await page(api, job_id, states=[CHUNK_PENDING, CHUNK_FAILED], page_token=first.next_page_token)
     assert indexes(first, rest) == [1, 3, 4, 5]
+
+
+async def test_the_claimable_ones_are_those_that_claims_get_next(api: Api, kind: str):
+    job_id = (await api.create(kind, item_count=7, chunk_size=1)).job_id
+    done, delayed, _ = await api.claim(kind, 3)
+    await api.complete(done)
+    await api.fail(delayed, retry_delay={"seconds": 3_600})
+    first = await page(api, job_id, claimable=True, page_size=3)
+    rest = await page(api, job_id, claimable=True, page_token=first.next_page_token)
+    assert (indexes(first), indexes(rest)) == ([3, 4, 5], [6])
+    assert [claimed.chunk.index for claimed in await api.claim(kind, 2)] == [3, 4]
+    assert indexes(await page(api, job_id, claimable=True, states=[CHUNK_PENDING])) == [5, 6]
+    assert indexes(await page(api, job_id, claimable=True, states=[CHUNK_COMPLETED])) == []
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
+        await page(api, job_id, page_token=first.next_page_token)
+
+
+async def test_no_chunk_of_a_job_on_hold_or_of_a_paused_kind_is_claimable(api: Api, kind: str):
+    finalizer, held = await api.create(kind, item_count=2, chunk_size=1, finalizer={}), f"{kind}.held"
+    assert indexes(await page(api, finalizer.job_id, claimable=True)) == [0, 1]
+    scheduled = await api.create(held, schedule_time={"seconds": 4_000_000_000})
+    assert indexes(await page(api, scheduled.job_id, claimable=True)) == []
+    limits = LimitServiceStub(api.channel)
+    await limits.PauseKind(PauseKindRequest(kind=kind))
+    assert indexes(await page(api, finalizer.job_id, claimable=True)) == []
+    await limits.ResumeKind(ResumeKindRequest(kind=kind))
+    assert indexes(await page(api, finalizer.job_id, claimable=True)) == [0, 1]
 
 
 async def test_a_job_that_does_not_exist_is_not_found(api: Api):

@@ -69,7 +69,6 @@ def vitals(store: StoreVitals | None = STORE, **changed: object) -> Vitals:
         (vitals(StoreVitals(201, "0001", 1)), Status.DEGRADED, "101 entries behind"),
         (vitals(queued=50), Status.DEGRADED, "50 of at most"),
         (vitals(queued=100), Status.UNHEALTHY, "write queue is full"),
-        (vitals(rate_store_is_down=True), Status.DEGRADED, "counts only its own calls"),
         (vitals(current_commit_duration=5.1), Status.UNHEALTHY, "running for 5.1 s"),
         (vitals(failed_age=7.0), Status.UNHEALTHY, "accepts no writes"),
         (vitals(failed_age=61.0), Status.HEALTHY, ""),

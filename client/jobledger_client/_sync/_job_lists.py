@@ -51,15 +51,20 @@ class JobLists(JobService):
         job_id: str,
         *,
         states: Iterable[ChunkState] = (),
+        claimable: bool = False,
         page_size: int = 0,
         page_token: str = "",
         owner: str = "",
         timeout: timedelta | None = None,
     ) -> Pages[rpc.ListChunksResponse, Chunk]:
-        """List a job's chunks by index; empty `states` mean all. `page_size` is 1 to 1,000, 100 when 0."""
+        """List a job's chunks by index; empty `states` mean all. `page_size` is 1 to 1,000, 100 when 0.
+
+        `claimable` ones are those that a worker may claim now, in the order in which claims get them.
+        """
         request = rpc.ListChunksRequest(
             job_id=job_id,
             states=values.numbers(states),
+            claimable=claimable,
             page_size=page_size,
             owner=owner,
             page_token=page_token,

@@ -757,6 +757,7 @@ class ListChunksRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
+    CLAIMABLE_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     page_size: _builtins.int
@@ -768,6 +769,10 @@ class ListChunksRequest(_message.Message):
     owner: _builtins.str
     """owner is whose job it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
     call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
+    """
+    claimable: _builtins.bool
+    """claimable selects the chunks that a worker may claim now: PENDING ones without a hold, of a kind that is not
+    paused. Claims get them in this order, by index, among those of other jobs. With states, both must hold.
     """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_chunk_pb2.ChunkState.ValueType]:
@@ -781,10 +786,11 @@ class ListChunksRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         owner: _builtins.str = ...,
+        claimable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claimable", b"claimable", "job_id", b"job_id", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

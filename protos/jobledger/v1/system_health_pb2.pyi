@@ -152,8 +152,9 @@ class SystemHealth(_message.Message):
 
     @_builtins.property
     def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComponentHealth]:
-        """components are the server's other dependencies: the object stores and directories below which it may delete
-        artifacts. One that does not work makes the status DEGRADED, never worse. Empty: there are none.
+        """components are the server's other dependencies, working or not: the Redis where servers count calls together, and
+        the object stores and directories below which it may delete artifacts. One that does not work makes the status
+        DEGRADED, never worse. Empty: there are none.
         """
 
     def __init__(
@@ -190,7 +191,7 @@ class ComponentHealth(_message.Message):
     PROBLEM_FIELD_NUMBER: _builtins.int
     CHECK_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """name says what it is, such as "artifact store s3://bucket"."""
+    """name says what it is: "rate limit store", or "artifact store s3://bucket"."""
     problem: _builtins.str
     """problem is a sentence about why it does not work. Empty: it works."""
     @_builtins.property
@@ -236,7 +237,9 @@ class DatabaseHealth(_message.Message):
     size_bytes: _builtins.int
     """size_bytes is the size of the database, including the log of SQLite and the indexes of PostgreSQL."""
     disk_free_bytes: _builtins.int
-    """disk_free_bytes is the free space on the disk of the SQLite file. Absent for PostgreSQL, whose disk is elsewhere."""
+    """disk_free_bytes is the free space on the disk of the SQLite file. Absent for PostgreSQL, which does not tell how
+    much its disk has left: size_bytes is what it uses of it.
+    """
     lost_positions: _builtins.int
     """lost_positions is how many acknowledged changes the database has lost since this server started, as it was exchanged
     for one without them: a standby that was promoted, for example.

@@ -80,6 +80,11 @@ class RateLimiter:
             return shortage
         return await take(self._local, items, name)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether servers count calls together, in a store."""
+        return self._shared is not None
+
     async def check_store(self) -> bool:
         """Check whether the store answers; memory always does."""
         if self._shared is None:

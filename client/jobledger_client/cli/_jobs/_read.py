@@ -128,6 +128,7 @@ def list_chunks(
     job_id: JobId,
     *,
     state: Annotated[list[ChunkState] | None, choice(names(ChunkState), "May be repeated.")] = None,
+    claimable: Annotated[bool, typer.Option("--claimable", help="Only those that a worker may claim now.")] = False,
     owner: Owner = "",
     page_size: PageSize = 100,
     page_token: PageToken = "",
@@ -135,7 +136,9 @@ def list_chunks(
 ) -> None:
     """List a job's chunks."""
     with session.client() as client:
-        pages = client.list_chunks(job_id, states=state or (), owner=owner, page_size=page_size, page_token=page_token)
+        pages = client.list_chunks(
+            job_id, states=state or (), claimable=claimable, owner=owner, page_size=page_size, page_token=page_token
+        )
         page = read_pages(pages, all_pages=all_pages)
     if session.as_json:
         _json.print_message(page)

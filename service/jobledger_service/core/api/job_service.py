@@ -197,7 +197,8 @@ class JobService(MsgStruct, frozen=True):
         limit = lists.checked_page_size(request.page_size, default=100, max_size=1_000)
         job_id, states = read.job_id(request), lists.chunk_states(request)
         show = partial(self._encoded_chunks, job_id)
-        return await self.queries.list_chunks(owner, job_id, states, limit, request.page_token, show)
+        token, claimable = request.page_token, request.claimable
+        return await self.queries.list_chunks(owner, job_id, states, limit, token, show, claimable=claimable)
 
     def _encoded_chunks(self, job_id: str, page: ChunkPage) -> bytes:
         inputs, outputs = page.read.inputs.chunks, page.read.outputs.chunks

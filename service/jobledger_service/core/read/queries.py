@@ -247,14 +247,16 @@ class Queries:
         limit: int,
         page_token: str,
         show: Callable[[ChunkPage], R],
+        *,
+        claimable: bool = False,
     ) -> R:
         """Return `show` of a page of a job's chunks, by index; raises JobNotFound, PageTokenInvalid."""
         key = job_key(owner, job_id)
-        mark = _chunks_mark(key, states)
+        mark = _chunks_mark(key, states, claimable=claimable)
         (after,) = await self._tokens.parse(page_token, mark, tuple[int]) or (-1,)
 
         def read_and_show() -> R:
-            read = self._store.list_chunks(key, states, after, limit)
+            read = self._store.list_chunks(key, states, after, limit, claimable=claimable)
             if read is None:
                 raise JobNotFound(job_id)
             return show(ChunkPage(read, self._tokens.encode(mark, read.last) if read.more else ""))
@@ -341,5 +343,5 @@ def _fitting(page: EventPageRead) -> tuple[Sequence[EventRow], int | None]:
     return rows, rows[-1].position if len(rows) < len(page.rows) else page.last
 
 
-def _chunks_mark(key: str, states: frozenset[ChunkState]) -> str:
-    return request_mark("chunks", key, states)
+def _chunks_mark(key: str, states: frozenset[ChunkState], *, claimable: bool = False) -> str:
+    return request_mark("claimable chunks" if claimable else "chunks", key, states)

@@ -49,6 +49,7 @@ from jobledger_service.core.database.tables import (
     of_service,
     runs,
     scheduled_jobs,
+    waiting,
 )
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.chunk import ChunkKey, Queue
@@ -123,7 +124,9 @@ class ReadStore:
         page = page.order_by(chunks.c.chunk_index).limit(bindparam("limit", type_=BigInteger))
         in_states = page.where(database.dialect.is_one_of(chunks.c.state, "states"))
         self._chunks = {
-            of_states: bounded(database.dialect, in_states if of_states else page) for of_states in (False, True)
+            (of_states, claimable): bounded(database.dialect, selected.where(waiting) if claimable else selected)
+            for of_states, selected in ((False, page), (True, in_states))
+            for claimable in (False, True)
         }
         self._events = _events(database.dialect)
         self._events_of_owner = _events(database.dialect, event_owner == bindparam("owner"))
@@ -197,8 +200,13 @@ class ReadStore:
         follows = page.keys[len(looked) - 1] if within.unread else page.next
         return Listed(position, looked, shown, encoded, bad, follows, page.count, page.more)
 
-    def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
-        """Return a job's chunks with an index above `after`, as many as fit into a reply."""
+    def list_chunks(
+        self, job_key: str, states: frozenset[ChunkState], after: int, limit: int, *, claimable: bool = False
+    ) -> ChunksRead | None:
+        """Return a job's chunks with an index above `after`, as many as fit into a reply.
+
+        Those that are `claimable` are PENDING, and nothing holds them.
+        """
         values = {
             "key": job_key,
             "after": after,
@@ -209,9 +217,10 @@ class ReadStore:
             paused = connection.scalar(select(is_paused(jobs.c.owner, jobs.c.kind)).where(jobs.c.job_key == job_key))
             if paused is None:
                 return None
-            read = read_chunks(
-                connection, self._chunks[bool(states)], values, ByteBudget(REPLY.max_bytes), self._unreadable
-            )
+            if paused and claimable:
+                return ChunksRead([], Inputs(), Outputs(), after, more=False, unreadable=[], paused=True)
+            statement = self._chunks[bool(states), claimable]
+            read = read_chunks(connection, statement, values, ByteBudget(REPLY.max_bytes), self._unreadable)
         of_job, bad = read.of_job.get(job_key, []), {index for _, index in read.bad}
         looked = sorted(bad.union(chunk.index for chunk in of_job))
         last = looked[:limit][-1] if looked else after

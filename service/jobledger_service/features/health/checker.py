@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -10,7 +10,7 @@ from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.model.bounds.limits import SECOND
-from jobledger_service.core.model.history.vitals import StoreVitals
+from jobledger_service.core.model.history.vitals import Component, StoreVitals
 from jobledger_service.core.model.history.writer_level import may_write
 from jobledger_service.core.model.refusals.errors import Refusal
 from jobledger_service.core.opening import indexed_labels_of
@@ -80,15 +80,19 @@ class HealthChecker:
 
     async def check(self) -> Health:
         """Check now; takes PROBE_TIMEOUT_SECONDS at most, and half a second for a rate limit store that is silent."""
-        answer, rate_store_is_up = await asyncio.gather(self._probe_result(), self._check_rate_store())
-        vitals = self._vitals(*answer or (None, None), rate_store_is_down=not rate_store_is_up)
+        answer, rate_store = await asyncio.gather(self._probe_result(), self._check_rate_store())
+        store, latency = answer or (None, None)
+        vitals = self._vitals(store, latency, rate_store)
         self.latest = Health(self._kernel.clock(), vitals, findings(vitals, self._thresholds))
         return self.latest
 
-    async def _check_rate_store(self) -> bool:
-        """Whether the store answers where the servers count calls together."""
+    async def _check_rate_store(self) -> Mapping[str, Component]:
+        """Return the store where the servers count calls together; nothing where each counts for itself."""
         limiter = self._kernel.calls.rate_limiter
-        return limiter is None or await limiter.check_store()
+        if limiter is None or not limiter.is_shared:
+            return {}
+        problem = "" if await limiter.check_store() else "it does not answer: this server counts only its own calls"
+        return {"rate limit store": Component(self._kernel.clock(), problem)}
 
     async def _probe_result(self) -> tuple[StoreVitals, float] | None:
         """Query the database, or wait for the query that is still running."""
@@ -109,7 +113,7 @@ class HealthChecker:
         latency = time.perf_counter() - began
         return self._kernel.vitals.read(self._declared_labels), latency
 
-    def _vitals(self, store: StoreVitals | None, latency: float | None, *, rate_store_is_down: bool) -> Vitals:
+    def _vitals(self, store: StoreVitals | None, latency: float | None, rate_store: Mapping[str, Component]) -> Vitals:
         committer, feed = self._kernel.committer, self._kernel.feed
         now, last, since = asyncio.get_running_loop().time(), committer.last, committer.busy_since
         failed, oldest = committer.failed, None if store is None else store.deliveries.oldest_time
@@ -127,8 +131,7 @@ class HealthChecker:
             feed_position=feed.position,
             watchers=feed.watchers,
             workers=self._kernel.active_workers.count(),
-            rate_store_is_down=rate_store_is_down,
-            components=dict(self._kernel.components),
+            components={**rate_store, **self._kernel.components},
             clock_ahead=self._kernel.clock.ahead_seconds(),
             database_is_stale=history.is_stale,
             lost_positions=history.lost_positions,

@@ -43,8 +43,6 @@ class Vitals(MsgStruct, frozen=True):
     workers: int
     failed_age: float | None = None
     """Seconds since the database refused the whole last batch of writes; None when it accepted it."""
-    rate_store_is_down: bool = False
-    """Whether the shared store of rates does not answer."""
     components: Mapping[str, Component] = {}
     """What else the server depends on, by name."""
     delivery_age: float | None = None
@@ -133,8 +131,6 @@ def _of_others(vitals: Vitals, limits: Thresholds) -> Iterator[tuple[Status, str
     lag, age = vitals.feed_lag, vitals.delivery_age
     if lag > limits.feed_lag:
         yield Status.DEGRADED, f"watchers are {lag:,} entries behind the ledger, more than {limits.feed_lag:,}"
-    if vitals.rate_store_is_down:
-        yield Status.DEGRADED, "the rate limit store does not answer: this server counts only its own calls"
     if age is not None and age > limits.webhook_age:
         yield Status.DEGRADED, f"a webhook delivery has waited for {age:,.0f} s, more than {limits.webhook_age:g} s"
     if vitals.clock_ahead > MAX_CLOCK_DIFFERENCE_SECONDS:
