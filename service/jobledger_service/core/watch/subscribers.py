@@ -1,6 +1,7 @@
 """The index of subscriptions: those of an entry are found by its job, or by its owner, and kind and labels."""
 
 from collections.abc import Hashable, Iterable, Iterator
+from itertools import chain
 from typing import Final
 
 from msgspec import Struct as MsgStruct
@@ -49,11 +50,8 @@ class Subscribers:
     def __iter__(self) -> Iterator[FeedSubscription]:
         for of_job in self._of_job.values():
             yield from of_job
-        yield from {each for groups in self._all_groups() for group in groups.values() for each in group.subscriptions}
-
-    def _all_groups(self) -> Iterable[_Groups]:
-        indexes = self._of_owner, self._stops_of_owner
-        return (groups for index in indexes for routes in index.values() for groups in routes.values())
+        indexes = self._of_owner.values(), self._stops_of_owner.values()
+        yield from set[FeedSubscription]().union(*map(_subscriptions_of, chain(*indexes)))
 
     def _index_of(self, subscription: FeedSubscription) -> dict[str, _Routes]:
         return self._stops_of_owner if subscription.stops_only else self._of_owner
@@ -109,14 +107,18 @@ class Subscribers:
 
     def _publish(self, entry: Entry, routes: _Routes, offered: Entry) -> None:
         if not entry.is_readable:
-            groups = (group for groups in routes.values() for group in groups.values())
-            _offer(offered, {subscription for group in groups for subscription in group.subscriptions})
+            _offer(offered, _subscriptions_of(routes))
             return
         for route in _routes_of_entry(entry):
             for group in routes.get(route, _NO_GROUPS).values():
                 self._counts.evaluations += 1
                 if entry.concerns(group.filter):
                     _offer(offered, group.subscriptions)
+
+
+def _subscriptions_of(routes: _Routes) -> set[FeedSubscription]:
+    groups = (group for groups in routes.values() for group in groups.values())
+    return {subscription for group in groups for subscription in group.subscriptions}
 
 
 def _offer(entry: Entry, subscriptions: Iterable[FeedSubscription]) -> None:
@@ -136,10 +138,10 @@ def _routes_of_filter(jobs: JobFilter) -> list[Route]:
 def _routes_of_entry(entry: Entry) -> Iterator[Route]:
     """Yield the routes of all filters that may match an entry, by its job before and after."""
     yield entry.job_key
-    sides = [facts for facts in (entry.before, entry.after) if facts is not None]
+    sides = [fields for fields in (entry.before, entry.after) if fields is not None]
     labels: set[Label | None] = {ANY}
-    for facts in sides:
-        labels.update(facts.labels.items())
-    for kind in {ANY, *(facts.kind for facts in sides)}:
+    for fields in sides:
+        labels.update(fields.labels.items())
+    for kind in {ANY, *(fields.kind for fields in sides)}:
         for label in labels:
             yield kind, label
