@@ -52,7 +52,7 @@ def totals_of(client: JobClient, job_id: str) -> Totals:
     """Add up the outputs of all chunks."""
     totals = Totals()
     for chunk in client.list_chunks(job_id):
-        totals += Totals(**{name: int(value) for name, value in MessageToDict(chunk.output).items()})
+        totals += Totals.of(MessageToDict(chunk.output))
     return totals
 
 

@@ -4,7 +4,7 @@ import ast
 import hashlib
 import sysconfig
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
@@ -28,6 +28,16 @@ class Totals:
         sums = (mine + theirs for mine, theirs in zip(asdict(self).values(), asdict(other).values(), strict=True))
         files, size, lines, nodes, digest = sums
         return Totals(files, size, lines, nodes, digest % 2**256)
+
+    @property
+    def values(self) -> dict[str, int | str]:
+        """The totals as JSON keeps them; the digest is larger than the integers that it keeps exact."""
+        return {**asdict(self), "digest": str(self.digest)}
+
+    @classmethod
+    def of(cls, values: Mapping[str, float | str]) -> Self:
+        """Return the totals of such values."""
+        return cls(**{name: int(value) for name, value in values.items()})
 
 
 def sources() -> list[Path]:
@@ -54,11 +64,6 @@ def count(path: Path) -> Totals:
     return Totals(1, len(content), content.count(b"\n"), nodes, digest)
 
 
-def count_all(paths: Iterable[Path], after_each: Callable[[int], bool] = lambda _: True) -> Totals:
-    """Return what the files contain together; `after_each` gets the number done and returns whether to continue."""
-    totals = Totals()
-    for done, path in enumerate(paths, 1):
-        totals += count(path)
-        if not after_each(done):
-            break
-    return totals
+def count_all(paths: Iterable[Path]) -> Totals:
+    """Return what the files contain together."""
+    return sum(map(count, paths), Totals())

@@ -1,12 +1,11 @@
 """A worker process: `python -m examples.stdlib_hash.worker TARGET NAME`."""
 
 import sys
-from dataclasses import asdict
 from datetime import timedelta
 
 from jobledger_client import ChunkContext, Worker
 
-from .sources import KIND, count_all, sources
+from .sources import KIND, Totals, count, sources
 
 
 def serve(target: str, name: str) -> None:
@@ -23,14 +22,15 @@ def serve(target: str, name: str) -> None:
 
     @worker.handler(KIND)
     def count_chunk(ctx: ChunkContext) -> None:
-        mine = [files[item] for item in ctx.items]
-
-        def after_each(done: int) -> bool:
-            ctx.progress(items_completed=done, message=mine[done - 1].name)
-            return not ctx.cancelled
-
-        totals = count_all(mine, after_each)
-        ctx.output = {**asdict(totals), "digest": str(totals.digest)}  # larger than the integers that JSON keeps exact
+        last = ctx.last_checkpoint  # of an attempt whose worker was killed
+        done, totals = (int(last["done"]), Totals.of(last["totals"])) if last else (0, Totals())
+        for item in ctx.items[done:]:
+            if ctx.cancelled:
+                return
+            totals, done = totals + count(files[item]), done + 1
+            ctx.progress(items_completed=done, message=files[item].name)
+            ctx.checkpoint({"done": done, "totals": totals.values})
+        ctx.output = totals.values
 
     worker.run()
 

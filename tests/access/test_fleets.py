@@ -108,6 +108,24 @@ async def test_a_report_that_is_refused_for_one_owner_affects_no_chunk_of_anothe
     assert (bob.state, set(bob.artifacts)) == (COMPLETED, {BOB})
 
 
+async def test_a_checkpoint_reaches_the_next_attempt_at_its_chunk_and_no_other_owner(
+    tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str
+):
+    await jobs(tenants, kind, {ALICE: 1, BOB: 1}, job_id=f"same-{kind}")
+    claimed = sorted(await fleet.claim(kind, 2), key=lambda one: one.owner)
+    values = [{"of": "alice"}, {"of": "x" * 5_000}]
+    reports = [
+        LeaseReport(lease_token=one.lease.token, progress={"checkpoint": value})
+        for one, value in zip(claimed, values, strict=True)
+    ]
+    beats = (await fleet.work.Heartbeat(HeartbeatRequest(reports=reports))).results
+    assert [beat.status for beat in beats] == [OK, REFUSED]
+    assert_entry_refused(beats[1].error, "progress.checkpoint")
+    await fleet.release(*claimed)
+    [of_alice], [of_bob] = [await tenants[owner].claim(kind) for owner in (ALICE, BOB)]
+    assert (dict(of_alice.checkpoint), of_bob.HasField("checkpoint")) == ({"of": "alice"}, False)
+
+
 @pytest.mark.guarantee("3b.9")
 @pytest.mark.parametrize("named", [False, True])
 async def test_owners_take_turns_whatever_they_have_waiting(

@@ -68,6 +68,58 @@ async def test_outputs_arrive_and_wait_returns_that_of_the_job(client: AsyncJobC
     assert (chunk.output["frames"], list(chunk.output["of"])) == (3, ["a", None])
 
 
+async def test_the_next_attempt_continues_from_the_checkpoint(client: AsyncJobClient, serving: Serving, kind: str):
+    begun: list[object] = []
+
+    def handler(ctx: ChunkContext) -> None:
+        begun.append(ctx.last_checkpoint)
+        with pytest.raises(ValueError, match="checkpoint must have at most 4096 bytes"):
+            ctx.checkpoint({"x": "y" * 4_096})
+        with pytest.raises(ValueError, match="checkpoint"):
+            ctx.checkpoint({"x": float("nan")})
+        ctx.checkpoint({"replaced": True})
+        ctx.checkpoint({"done": len(begun)})
+        if len(begun) == 1:
+            raise RuntimeError("the first attempt fails")
+        if len(begun) == 2:
+            ctx.release()
+
+    job = (await client.create_job(kind, retry_policy=AT_ONCE)).job
+    async with serving({kind: handler}):
+        assert (await client.wait(job.job_id, timeout=CALL_TIMEOUT)).state == JobState.COMPLETED
+    assert begun == [None, {"done": 1}, {"done": 2}]
+
+
+async def test_a_heartbeat_sends_the_checkpoint(client: AsyncJobClient, serving: Serving, kind: str):
+    resumed: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+
+    async def handler(ctx: ChunkContext) -> None:
+        if ctx.last_checkpoint is not None:
+            resumed.set_result(ctx.last_checkpoint)
+            return
+        ctx.checkpoint({"done": 3})
+        ctx.progress(message="kept")
+        await asyncio.Event().wait()
+
+    job = (await client.create_job(kind)).job
+    async with client.watch(job.job_id, timeout=CALL_TIMEOUT) as messages, serving({kind: handler}):
+        async for message in messages:
+            if message.job.progress.message == "kept":  # it was sent with the same heartbeat
+                break
+        await client.cancel_job(job.job_id, force=True)
+        await client.retry_job(job.job_id)
+        assert await resumed == {"done": 3}
+
+
+def test_a_fake_context_has_and_records_checkpoints():
+    ctx = FakeContext(last_checkpoint={"done": 3})
+    assert ctx.last_checkpoint == {"done": 3}
+    assert FakeContext().last_checkpoint is None
+    ctx.checkpoint({"done": 4})
+    ctx.checkpoint({})
+    assert ctx.checkpoints == [{"done": 4}, {}]
+
+
 async def test_an_output_that_the_service_would_refuse_fails_at_once(
     client: AsyncJobClient, serving: Serving, kind: str
 ):

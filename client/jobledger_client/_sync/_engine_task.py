@@ -82,11 +82,14 @@ class EngineTask:
         items_completed: int | None = None,
         artifacts: Mapping[str, Artifact] | None = None,
         job_artifacts: Mapping[str, Artifact] | None = None,
+        checkpoint: StructLike | None = None,
     ) -> LeaseStatus:
         """Report progress and extend the lease; None leaves a value unchanged.
 
-        Without arguments it only extends the lease. Raises InvalidFieldError.
+        The next attempt gets `checkpoint` with its claim, until the chunk is completed. Without arguments it only
+        extends the lease. Raises InvalidFieldError, and ValueError for values that JSON cannot hold without loss.
         """
+        kept = struct(checkpoint, "checkpoint")
         if not self._join():
             return LeaseStatus.LEASE_LOST
         progress = ProgressReport(
@@ -97,6 +100,7 @@ class EngineTask:
             items_completed=items_completed,
             artifacts=artifacts,
             job_artifacts=job_artifacts,
+            checkpoint=kept,
         )
         report = LeaseReport(lease_token=self._token, progress=progress)
         return _status((self._client.leases.heartbeat([report], lease_duration=self._lease_duration))[0])

@@ -14,6 +14,7 @@ MAX_JOB_ARTIFACTS = 100
 MAX_CHUNK_ARTIFACT_BYTES = 256 * 1024
 MAX_JOB_ARTIFACT_BYTES = 512 * 1024
 MAX_OUTPUT_BYTES = 64 * 1024
+MAX_CHECKPOINT_BYTES = 4 * 1024
 MAX_STAGE_LENGTH = 128
 
 _MAX_NAME_LENGTH = 128
@@ -36,10 +37,10 @@ def check_artifact(name: str, artifact: Artifact, schemes: Collection[str]) -> N
         raise ValueError(f"metadata must have at most {_MAX_METADATA_BYTES} bytes encoded; got {size}")
 
 
-def check_output(name: str, output: Struct) -> None:
-    """Raise ValueError for an output that is too large."""
-    if (size := output.ByteSize()) > MAX_OUTPUT_BYTES:
-        raise ValueError(f"{name} must have at most {MAX_OUTPUT_BYTES} bytes encoded; got {size}")
+def check_struct(name: str, values: Struct, max_bytes: int) -> None:
+    """Raise ValueError for values that are too large."""
+    if (size := values.ByteSize()) > max_bytes:
+        raise ValueError(f"{name} must have at most {max_bytes} bytes encoded; got {size}")
 
 
 def artifact_bytes(name: str, artifact: Artifact) -> int:

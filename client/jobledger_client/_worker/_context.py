@@ -96,6 +96,11 @@ class ChunkContext:
         """The chunk's own input; empty when it has none."""
         return plain(self._claimed.chunk.input)
 
+    @cached_property
+    def last_checkpoint(self) -> dict[str, Any] | None:
+        """What an earlier attempt at the chunk passed to `checkpoint` last; None when none did."""
+        return plain(self._claimed.checkpoint) if self._claimed.HasField("checkpoint") else None
+
     @property
     def items(self) -> range:
         """The numbers of the chunk's items, from 0 for the job's first; empty for a job without items."""
@@ -150,7 +155,7 @@ class ChunkContext:
 
     def _declare(self, name: str, values: StructLike) -> None:
         message = struct(values, name) or Struct()
-        rules.check_output(name, message)
+        rules.check_struct(name, message, rules.MAX_OUTPUT_BYTES)
         self._check_process()
         self._outputs[name] = message
 
@@ -222,6 +227,18 @@ class ChunkContext:
             items_completed=items_completed,
         )
         self._pending.add_progress(report)
+
+    def checkpoint(self, values: StructLike) -> None:
+        """Keep values for the next attempt at the chunk, its `last_checkpoint`; an empty dict removes them.
+
+        The next heartbeat, or the end of the attempt, sends them; later values replace them. They are kept until the
+        chunk is completed. Raises ValueError for what the service would refuse: more than 4 KiB encoded, and values
+        that JSON cannot hold without loss.
+        """
+        message = struct(values, "checkpoint") or Struct()
+        rules.check_struct("checkpoint", message, rules.MAX_CHECKPOINT_BYTES)
+        self._check_process()
+        self._pending.set_checkpoint(message)
 
     def artifact(
         self,

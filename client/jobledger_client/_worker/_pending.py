@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct
 from jobledger.v1.chunk_pb2 import Artifact
 from jobledger.v1.worker_service_pb2 import PassedStage, ProgressReport
 
@@ -28,6 +29,7 @@ class ReportSnapshot:
     passed_stages: int
     artifacts: Mapping[str, Artifact]
     job_artifacts: Mapping[str, Artifact]
+    checkpoint: Struct | None
 
 
 @dataclass(slots=True)
@@ -40,7 +42,7 @@ class _Stages:
 
 
 class PendingReport:
-    """Progress, merged to the latest values, and artifacts by name. Any thread may add to it.
+    """Progress, merged to the latest values, artifacts by name, and a checkpoint. Any thread may add to it.
 
     It replaces messages and never changes them, so that a confirmation does not remove what was added later.
     """
@@ -57,9 +59,11 @@ class PendingReport:
         self._progress: ProgressReport | None = None
         self._artifacts: dict[str, Artifact] = {}
         self._job_artifacts: dict[str, Artifact] = {}
+        self._checkpoint: Struct | None = None
 
     def __bool__(self) -> bool:
-        return self._progress is not None or bool(self._artifacts or self._job_artifacts)
+        values = (self._progress, self._checkpoint)
+        return any(value is not None for value in values) or bool(self._artifacts or self._job_artifacts)
 
     @property
     def stage(self) -> str:
@@ -80,6 +84,12 @@ class PendingReport:
             (self._job_artifacts if job else self._artifacts)[name] = artifact
         self._wake()
 
+    def set_checkpoint(self, checkpoint: Struct) -> None:
+        """Set the checkpoint; it replaces one that was not sent."""
+        with self._lock:
+            self._checkpoint = checkpoint
+        self._wake()
+
     def snapshot(self, max_bytes: int = MAX_REPORT_BYTES) -> ReportSnapshot:
         """Return a report of all that is not confirmed, up to `max_bytes` but with at least one artifact."""
         with self._lock:
@@ -89,6 +99,8 @@ class PendingReport:
                 report.passed_stages.extend(self._stages.passed)
                 if report.HasField("stage") and self._stages.since is not None:
                     _set_seconds(report.stage_duration, self._clock() - self._stages.since)
+            if self._checkpoint is not None:
+                report.checkpoint.CopyFrom(self._checkpoint)
             artifacts, free_bytes = _first(self._artifacts, max_bytes - report.ByteSize(), min_count=1)
             job_artifacts, _ = _first(self._job_artifacts, free_bytes, min_count=0 if artifacts else 1)
             for name, artifact in artifacts.items():
@@ -96,7 +108,10 @@ class PendingReport:
             for name, artifact in job_artifacts.items():
                 report.job_artifacts[name].CopyFrom(artifact)
             is_all = len(artifacts) == len(self._artifacts) and len(job_artifacts) == len(self._job_artifacts)
-            return ReportSnapshot(report, is_all, self._progress, len(self._stages.passed), artifacts, job_artifacts)
+            passed_stages = len(self._stages.passed)
+            return ReportSnapshot(
+                report, is_all, self._progress, passed_stages, artifacts, job_artifacts, self._checkpoint
+            )
 
     def confirm(self, sent: ReportSnapshot) -> None:
         """Remove what the service confirmed; later additions remain."""
@@ -104,6 +119,8 @@ class PendingReport:
             if self._progress is sent.progress:
                 self._progress = None
                 self._stages.is_reported = True
+            if self._checkpoint is sent.checkpoint:
+                self._checkpoint = None
             del self._stages.passed[: sent.passed_stages]
             _remove(self._artifacts, sent.artifacts)
             _remove(self._job_artifacts, sent.job_artifacts)

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Collection, Mapping
 from itertools import groupby
+from typing import Any
 
+from google.protobuf.struct_pb2 import Struct
 from jobledger.v1.chunk_pb2 import Artifact, Chunk
 from jobledger.v1.worker_service_pb2 import ClaimedChunk, ProgressReport
 
 from jobledger_client._generated._enums import ChunkState
 from jobledger_client._requests import StagesLike, stage_plan
-from jobledger_client._structs import struct
+from jobledger_client._structs import plain, struct
 from jobledger_client._values import StructLike, number
 from jobledger_client._worker._context import ChunkContext
 from jobledger_client._worker._pending import PendingReport
@@ -22,8 +24,8 @@ _MAX_BYTES = 2**31 - 1
 class FakeContext(ChunkContext):
     """A context for tests: a handler is called with it, and it records what the handler reports.
 
-    `input`, `labels` and `stages` are those of the job, as for create_job; `chunk_input`, `items` and `is_finalizer`
-    are the chunk's.
+    `input`, `labels` and `stages` are those of the job, as for create_job; `chunk_input`, `items`, `is_finalizer` and
+    `last_checkpoint` are the chunk's.
     What a worker's context refuses, this one refuses. It sets `cancelled` after `cancel_after` reports of progress or
     artifacts, or when the test calls `cancel`.
     """
@@ -42,6 +44,7 @@ class FakeContext(ChunkContext):
         chunk_index: int = 0,
         is_finalizer: bool = False,
         attempt: int = 1,
+        last_checkpoint: StructLike | None = None,
         artifact_schemes: Collection[str] = DEFAULT_SCHEMES,
         cancel_after: int | None = None,
     ) -> None:
@@ -63,6 +66,7 @@ class FakeContext(ChunkContext):
             stages=stage_plan(stages),
             labels=labels or {},
             artifact_schemes=artifact_schemes,
+            checkpoint=struct(last_checkpoint, "last_checkpoint"),
         )
         self._recorder = _Recorder(has_plan=bool(claimed.stages), wake=self._count_report)
         self._reports_left = cancel_after
@@ -84,6 +88,11 @@ class FakeContext(ChunkContext):
     def reported_messages(self) -> list[str]:
         """The messages for people, in order."""
         return [report.message for report in self._recorder.reports if report.HasField("message")]
+
+    @property
+    def checkpoints(self) -> list[dict[str, Any]]:
+        """The values that the handler passed to `checkpoint`, in order."""
+        return [plain(values) for values in self._recorder.checkpoints]
 
     @property
     def artifacts(self) -> Mapping[str, Artifact]:
@@ -108,7 +117,12 @@ class _Recorder(PendingReport):
     def __init__(self, *, has_plan: bool, wake: Callable[[], None]) -> None:
         super().__init__(has_plan=has_plan, wake=wake)
         self.reports: list[ProgressReport] = []
+        self.checkpoints: list[Struct] = []
 
     def add_progress(self, report: ProgressReport) -> None:
         self.reports.append(report)
         super().add_progress(report)
+
+    def set_checkpoint(self, checkpoint: Struct) -> None:
+        self.checkpoints.append(checkpoint)
+        super().set_checkpoint(checkpoint)

@@ -133,6 +133,7 @@ class ClaimedChunk(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     ARTIFACT_SCHEMES_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the chunk's job."""
     kind: _builtins.str
@@ -167,6 +168,12 @@ class ClaimedChunk(_message.Message):
     def artifact_schemes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """artifact_schemes are the URI schemes that the operator allows in artifacts and results, sorted. Never empty."""
 
+    @_builtins.property
+    def checkpoint(self) -> _struct_pb2.Struct:
+        """checkpoint is what the last attempt that reported one keeps for the next (see ProgressReport). Absent when there is
+        none.
+        """
+
     def __init__(
         self,
         *,
@@ -180,10 +187,11 @@ class ClaimedChunk(_message.Message):
         traceparent: _builtins.str = ...,
         artifact_schemes: _abc.Iterable[_builtins.str] | None = ...,
         owner: _builtins.str = ...,
+        checkpoint: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "job_input", b"job_input", "lease", b"lease"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "chunk", b"chunk", "job_input", b"job_input", "lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_schemes", b"artifact_schemes", "chunk", b"chunk", "job_id", b"job_id", "job_input", b"job_input", "kind", b"kind", "labels", b"labels", "lease", b"lease", "owner", b"owner", "stages", b"stages", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_schemes", b"artifact_schemes", "checkpoint", b"checkpoint", "chunk", b"chunk", "job_id", b"job_id", "job_input", b"job_input", "kind", b"kind", "labels", b"labels", "lease", b"lease", "owner", b"owner", "stages", b"stages", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -421,6 +429,7 @@ class ProgressReport(_message.Message):
     JOB_ARTIFACTS_FIELD_NUMBER: _builtins.int
     PASSED_STAGES_FIELD_NUMBER: _builtins.int
     STAGE_DURATION_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
     percent: _builtins.float
     """percent is 0 to 100 of the chunk. Absent: computed from stage, or from items_completed."""
     stage: _builtins.str
@@ -453,6 +462,14 @@ class ProgressReport(_message.Message):
         begins no earlier than the previous one did. Absent: the attempt enters `stage` with this report.
         """
 
+    @_builtins.property
+    def checkpoint(self) -> _struct_pb2.Struct:
+        """checkpoint is what the attempt keeps for the next one, such as how far it came: at most 4 KiB encoded, with the
+        rules of a job's input. It replaces an earlier one, and outlives a lost lease, a failed attempt, a release, a
+        cancellation and RetryJob, until the chunk is COMPLETED. Only workers see it, in ClaimedChunk; a heartbeat with
+        nothing else that is new makes no event. Empty: removes it. Absent: unchanged.
+        """
+
     def __init__(
         self,
         *,
@@ -465,10 +482,11 @@ class ProgressReport(_message.Message):
         job_artifacts: _abc.Mapping[_builtins.str, _chunk_pb2.Artifact] | None = ...,
         passed_stages: _abc.Iterable[Global___PassedStage] | None = ...,
         stage_duration: _duration_pb2.Duration | None = ...,
+        checkpoint: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_items_completed", b"_items_completed", "_message", b"_message", "_percent", b"_percent", "_stage", b"_stage", "_stage_percent", b"_stage_percent", "items_completed", b"items_completed", "message", b"message", "percent", b"percent", "stage", b"stage", "stage_duration", b"stage_duration", "stage_percent", b"stage_percent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_items_completed", b"_items_completed", "_message", b"_message", "_percent", b"_percent", "_stage", b"_stage", "_stage_percent", b"_stage_percent", "checkpoint", b"checkpoint", "items_completed", b"items_completed", "message", b"message", "percent", b"percent", "stage", b"stage", "stage_duration", b"stage_duration", "stage_percent", b"stage_percent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_items_completed", b"_items_completed", "_message", b"_message", "_percent", b"_percent", "_stage", b"_stage", "_stage_percent", b"_stage_percent", "artifacts", b"artifacts", "items_completed", b"items_completed", "job_artifacts", b"job_artifacts", "message", b"message", "passed_stages", b"passed_stages", "percent", b"percent", "stage", b"stage", "stage_duration", b"stage_duration", "stage_percent", b"stage_percent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_items_completed", b"_items_completed", "_message", b"_message", "_percent", b"_percent", "_stage", b"_stage", "_stage_percent", b"_stage_percent", "artifacts", b"artifacts", "checkpoint", b"checkpoint", "items_completed", b"items_completed", "job_artifacts", b"job_artifacts", "message", b"message", "passed_stages", b"passed_stages", "percent", b"percent", "stage", b"stage", "stage_duration", b"stage_duration", "stage_percent", b"stage_percent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__items_completed: _TypeAlias = _typing.Literal["items_completed"]  # noqa: Y015
     _WhichOneofArgType__items_completed: _TypeAlias = _typing.Literal["_items_completed", b"_items_completed"]  # noqa: Y015

@@ -176,7 +176,14 @@ def _report(checks: Checks, sent: api.ProgressReport, now: Micros) -> WorkReport
         progress=None if progress == NO_REPORT else progress,
         artifacts=artifacts_of(checks, "progress.artifacts", sent.artifacts, now),
         job_artifacts=artifacts_of(checks, "progress.job_artifacts", sent.job_artifacts, now),
+        checkpoint=_checkpoint(checks, sent),
     )
+
+
+def _checkpoint(checks: Checks, sent: api.ProgressReport) -> bytes | None:
+    if not sent.HasField("checkpoint"):
+        return None
+    return checks.struct("progress.checkpoint", sent.checkpoint, limits.MAX_CHECKPOINT_BYTES)
 
 
 def _progress(checks: Checks, sent: api.ProgressReport) -> ProgressReport:

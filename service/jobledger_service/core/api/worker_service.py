@@ -202,6 +202,7 @@ def _claimed(claimed: ClaimedChunk, context: read.RequestContext) -> api.Claimed
         traceparent=job.spec.traceparent,
         artifact_schemes=context.schemes,
         owner=job.spec.owner,
+        checkpoint=convert.struct(chunk.checkpoint),
     )
     message.lease.token = claimed.lease.token(context.epoch)
     if chunk.lease_expire_time is not None:

@@ -117,6 +117,8 @@ class Chunk(MsgStruct, frozen=True):
     """How long the latest lease lasts from each heartbeat on, in microseconds."""
     finalizer_work: int | None = None
     """The work of the finalizer, in millionths of an item; None for any other chunk."""
+    checkpoint: bytes | None = None
+    """What an attempt keeps for the next one, as an encoded Struct; None when there is none."""
 
     @property
     def finalizer(self) -> bool:

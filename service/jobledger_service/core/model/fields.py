@@ -158,6 +158,7 @@ CHUNK_FIELDS: Final = (
     Field("held", Kept.STEADY),
     Field("holds", Kept.COMPUTED),
     Field("worker", Kept.STEADY),
+    Field("checkpoint", Kept.STEADY),
     Field("progress.message", Kept.CURRENT),
     Field("error", Kept.CURRENT),
     Field("start_time", Kept.CURRENT),

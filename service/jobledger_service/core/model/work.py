@@ -105,23 +105,29 @@ class WorkReport(MsgStruct, frozen=True):
     progress: ProgressReport | None = None
     artifacts: Artifacts = NO_ARTIFACTS
     job_artifacts: Artifacts = NO_ARTIFACTS
+    checkpoint: bytes | None = None
+    """An encoded Struct, an empty one to remove the checkpoint; None when it is unchanged."""
 
 
 NOTHING_NEW: Final = WorkReport()
 
 
 def heartbeat(job: Job, chunk: Chunk, report: WorkReport, lease_duration: int | None, now: Micros) -> Step:
-    """Extend a held lease and apply the report; only a report with something new is a change.
+    """Extend a held lease and apply the report; only a report with something new, but a checkpoint, is a change.
 
     A lease keeps its duration, in microseconds, unless `lease_duration` is another one; it ends with its attempt.
     """
     duration = lease_duration or chunk.lease_duration
     end = _lease_end(job, chunk.start_time or now, duration, now)
-    extended = replace(chunk, lease_expire_time=end, lease_duration=duration)
+    extended = _with_checkpoint(replace(chunk, lease_expire_time=end, lease_duration=duration), report)
     after, new = _reported(job, extended, report, now)
     if new == extended and after is job:
         return Step(job, (extended,))
     return Step(after, (new,), _change(ChangeType.PROGRESSED, chunk, job.state, job.state))
+
+
+def _with_checkpoint(chunk: Chunk, report: WorkReport) -> Chunk:
+    return chunk if report.checkpoint is None else replace(chunk, checkpoint=report.checkpoint or None)
 
 
 def _reported(job: Job, chunk: Chunk, report: WorkReport, now: Micros) -> tuple[Job, Chunk]:
@@ -203,7 +209,7 @@ def complete(job: Job, chunk: Chunk, report: WorkReport, results: Results, now: 
     job, chunk = _reported(job, chunk, report, now)
     progress = replace(chunk.progress, done=WHOLE, items_completed=chunk.items)
     new = _released(chunk, ChunkState.COMPLETED, AttemptOutcome.COMPLETED, now)
-    new = replace(new, progress=progress, error=None)
+    new = replace(new, progress=progress, error=None, checkpoint=None)
     if results.result_uri:
         job = replace(job, declared_result=results.result_uri)
     if results.job_output is not None:
@@ -226,7 +232,7 @@ class Failure(MsgStruct, frozen=True):
 
 def fail(job: Job, chunk: Chunk, report: WorkReport, failure: Failure, chunks: JobChunks, now: Micros) -> Step:
     """End a held lease with a failed attempt; `chunks` are the job's, which the policy may stop."""
-    job, chunk = _reported(job, chunk, report, now)
+    job, chunk = _reported(job, _with_checkpoint(chunk, report), report, now)
     step = _fail_attempt(job, chunk, failure, AttemptOutcome.FAILED, chunks, now)
     error = failure.error
     reason = f"{error.code}: {error.message}" if error.message else error.code
@@ -299,7 +305,7 @@ class Release(MsgStruct, frozen=True):
 
 def release(job: Job, chunk: Chunk, report: WorkReport, release: Release, now: Micros) -> Step:
     """Release a held chunk without counting the attempt; in a CANCELLING job this cancels it."""
-    job, chunk = _reported(job, chunk, report, now)
+    job, chunk = _reported(job, _with_checkpoint(chunk, report), report, now)
     if job.state is JobState.CANCELLING:
         new = _released(chunk, ChunkState.CANCELLED, AttemptOutcome.RELEASED, now)
     else:

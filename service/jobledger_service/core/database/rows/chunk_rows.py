@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from sqlalchemy import FromClause, and_, select
+from sqlalchemy import FromClause, LargeBinary, and_, cast, null, select
 
 from jobledger_service.core.database.cells import Row
 from jobledger_service.core.database.tables import artifact_versions, chunks, jobs
@@ -16,6 +16,11 @@ from .row_functions import body_reader, comparison, row_reader, row_writer
 CHUNK_COLUMNS, chunk_of = row_reader(Chunk, CHUNK_FIELDS, chunks)
 """The columns of a chunk and of its artifacts, and the function from a row of them to the chunk."""
 
+SHOWN_CHUNK_COLUMNS: Final = [
+    cast(null(), LargeBinary).label(column.name) if column is chunks.c.checkpoint else column
+    for column in CHUNK_COLUMNS
+]
+"""The same for those who show chunks: nobody but their workers sees checkpoints."""
 
 UID_OF_CHUNK: Final = select(jobs.c.uid).where(jobs.c.job_key == chunks.c.job_key).scalar_subquery()
 

@@ -13,7 +13,7 @@ from jobledger_service.core.database.tables import chunks, jobs, outputs
 from jobledger_service.core.model.job import Outputs
 from jobledger_service.core.model.states import JobState
 
-from .chunk_rows import CHUNK_COLUMNS, UID_OF_CHUNK, WHOLE_CHUNKS
+from .chunk_rows import SHOWN_CHUNK_COLUMNS, UID_OF_CHUNK, WHOLE_CHUNKS
 from .entry import JOB_ITSELF
 from .reads import JobRead
 from .row_sets import RowSets
@@ -33,11 +33,12 @@ SHOWN_OUTPUT_BYTES: Final[ColumnElement[int]] = case(
 
 
 def select_chunks(*, with_outputs: bool) -> Select[tuple[object, ...]]:
-    """Return a read of chunks: CHUNK_COLUMNS, their input and their output, which is NULL without `with_outputs`."""
+    """Return a read of chunks: SHOWN_CHUNK_COLUMNS, their input and their output, which is NULL without `with_outputs`."""
     if with_outputs:
         source, output = WHOLE_CHUNKS.outerjoin(outputs, _OF_CHUNK), outputs.c.encoded.label("output")
-        return select(*CHUNK_COLUMNS, chunks.c.input, output).select_from(source)
-    return select(*CHUNK_COLUMNS, chunks.c.input, cast(null(), LargeBinary).label("output")).select_from(WHOLE_CHUNKS)
+        return select(*SHOWN_CHUNK_COLUMNS, chunks.c.input, output).select_from(source)
+    no_output = cast(null(), LargeBinary).label("output")
+    return select(*SHOWN_CHUNK_COLUMNS, chunks.c.input, no_output).select_from(WHOLE_CHUNKS)
 
 
 class JobOutputs:

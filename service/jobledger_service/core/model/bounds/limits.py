@@ -9,6 +9,7 @@ MAX_ITEMS: Final = 1_000_000_000
 MAX_ITEMS_OF_JOB: Final = 1_000_000_000_000  # keeps work_done, items × 1,000,000, within 64 bits
 MAX_INPUT_BYTES: Final = 64 * 1024
 MAX_OUTPUT_BYTES: Final = 64 * 1024
+MAX_CHECKPOINT_BYTES: Final = 4 * 1024
 MAX_LABELS: Final = 64
 MAX_STAGES: Final = 100
 MAX_TASK_ID: Final = 256
