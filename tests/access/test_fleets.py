@@ -22,6 +22,8 @@ from jobledger.v1.worker_service_pb2 import (
     CompleteChunksRequest,
     HeartbeatRequest,
     LeaseReport,
+    LeaseStop,
+    StopCause,
     WatchLeasesRequest,
 )
 
@@ -106,6 +108,20 @@ async def test_a_report_that_is_refused_for_one_owner_affects_no_chunk_of_anothe
     alice, bob = [await tenants[owner].get(made[owner].job_id) for owner in (ALICE, BOB)]
     assert (alice.state, len(alice.artifacts), alice.chunks_summary.processing) == (RUNNING, 100, 2)
     assert (bob.state, set(bob.artifacts)) == (COMPLETED, {BOB})
+
+
+async def test_why_a_lease_is_lost_says_nothing_of_another_owners_chunk(
+    tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str
+):
+    made = await jobs(tenants, kind, {ALICE: 1, BOB: 1})
+    claimed = sorted(await fleet.claim(kind, 2), key=lambda one: one.owner)
+    await tenants[ALICE].cancel(made[ALICE].job_id, reason="for alice alone")
+    reports = [LeaseReport(lease_token=one.lease.token) for one in claimed]
+    of_fleet = (await fleet.work.Heartbeat(HeartbeatRequest(reports=reports))).results
+    assert [(one.status, one.stop.reason) for one in of_fleet] == [(CANCEL_REQUESTED, "for alice alone"), (OK, "")]
+    of_bob = (await tenants[BOB].work.Heartbeat(HeartbeatRequest(reports=reports))).results
+    assert [one.status for one in of_bob] == [LEASE_LOST, OK]
+    assert of_bob[0].stop == LeaseStop(cause=StopCause.STOP_CAUSE_NOT_FOUND)
 
 
 async def test_a_checkpoint_reaches_the_next_attempt_at_its_chunk_and_no_other_owner(

@@ -7,7 +7,7 @@ from datetime import timedelta
 from math import inf
 
 import pytest
-from jobledger.v1.worker_service_pb2 import HeartbeatResult, LeaseReport, ProgressReport
+from jobledger.v1.worker_service_pb2 import HeartbeatResult, LeaseReport, LeaseStop, ProgressReport
 from jobledger_client import AsyncJobClient, ChunkContext, LeaseStatus, Worker
 from jobledger_client._worker._heartbeats import Heartbeats
 from jobledger_client._worker._leases import HeldLeases
@@ -34,10 +34,10 @@ class Holder:
         self.pending = PendingReport(has_plan=False, wake=leases.wake)
         self.heard: list[str] = []
 
-    def cancel_requested(self) -> None:
+    def cancel_requested(self, stop: LeaseStop) -> None:
         self.heard.append("cancel")
 
-    def lease_lost(self) -> None:
+    def lease_lost(self, stop: LeaseStop) -> None:
         self.heard.append("lost")
 
     def lease_expired(self, silence_seconds: float) -> None:

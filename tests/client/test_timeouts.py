@@ -83,7 +83,8 @@ async def test_many_jobs_have_time_limits_as_one_has(client: AsyncJobClient, kin
 
 def test_a_context_says_why_it_was_stopped_first():
     context = FakeContext()
-    assert context.stop_reason is None
-    context.cancel(StopReason.TIMED_OUT)
-    context.cancel()
+    assert (context.stop_reason, context.stop_message) == (None, "")
+    context.cancel(StopReason.TIMED_OUT, "it took an hour")
+    context.cancel(StopReason.CANCEL_REQUESTED, "the wrong file")
     assert (context.cancelled, context.stop_reason) == (True, StopReason.TIMED_OUT)
+    assert context.stop_message == "it took an hour"

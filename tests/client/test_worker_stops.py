@@ -7,7 +7,7 @@ from math import inf
 
 import grpc
 import pytest
-from jobledger.v1.worker_service_pb2 import ClaimedChunk, LeaseResult
+from jobledger.v1.worker_service_pb2 import ClaimedChunk, LeaseResult, LeaseStop
 from jobledger_client import (
     AsyncJobClient,
     ChangeType,
@@ -33,11 +33,14 @@ SHORT = timedelta(seconds=6)  # and longer than a machine stalls between two hea
 
 async def test_a_cancelled_job_reaches_async_handlers(client: AsyncJobClient, serving: Serving, kind: str):
     started, reported, ended_by_cancel = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    messages = list[str]()
 
     async def handler(ctx: ChunkContext) -> None:
+        messages.append(ctx.stop_message)
         started.set()
         try:
             await ctx.until_cancelled()
+            messages.append(ctx.stop_message)
             reported.set()
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -47,9 +50,10 @@ async def test_a_cancelled_job_reaches_async_handlers(client: AsyncJobClient, se
     job = (await client.create_job(kind)).job
     async with serving({kind: handler}, lease_duration=SHORT, cancel_grace=timedelta(seconds=2)):
         await started.wait()
-        await client.cancel_job(job.job_id)
+        await client.cancel_job(job.job_id, reason="wrong file")
         ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
     assert ended.state == JobState.CANCELLED
+    assert messages == ["", "the job is cancelled: wrong file"]
     assert reported.is_set()
     assert ended_by_cancel.is_set()
     assert ChangeType.CHUNK_RELEASED in await changes(client, job.job_id)
@@ -73,7 +77,7 @@ class Crossing:
         pass
 
     async def submit(self, item: object) -> LeaseResult:
-        self.attempt.lease_lost()
+        self.attempt.lease_lost(LeaseStop())
         return self.result
 
 

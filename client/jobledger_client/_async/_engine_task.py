@@ -23,6 +23,7 @@ from jobledger_client._generated._errors import ChunkNotClaimableError
 from jobledger_client._status import error_of_entry
 from jobledger_client._structs import struct
 from jobledger_client._values import StructLike
+from jobledger_client._worker._stops import stop_message
 
 
 class AsyncEngineTask:
@@ -30,7 +31,8 @@ class AsyncEngineTask:
 
     Job, chunk and task id are all that it needs, so any process may report: each task of a DAG, a callback, a webhook.
     The first call leases the chunk, or joins the lease that the same `task_id` holds. Each call returns the status of
-    the lease: OK, CANCEL_REQUESTED (stop the work, then `release`) or LEASE_LOST (stop, and report nothing more).
+    the lease: OK, CANCEL_REQUESTED (stop the work, then `release`) or LEASE_LOST (stop, and report nothing more);
+    `stop_message` then says why, with the reason of a cancellation.
 
     `lease_duration`, 1 s to 24 h, is the maximum time between two calls: after it the attempt has failed, and the chunk
     is tried again. A task that reports later claims the chunk as the next attempt, unless another one has.
@@ -55,6 +57,7 @@ class AsyncEngineTask:
         self._worker = worker
         self._lease_duration = lease_duration
         self._token = ""
+        self.stop_message = ""
 
     async def begin(self) -> ClaimedChunk:
         """Lease the chunk, or join the lease in force; return the chunk with its input and the job's.
@@ -102,7 +105,7 @@ class AsyncEngineTask:
             checkpoint=kept,
         )
         report = LeaseReport(lease_token=self._token, progress=progress)
-        return _status((await self._client.leases.heartbeat([report], lease_duration=self._lease_duration))[0])
+        return self._status((await self._client.leases.heartbeat([report], lease_duration=self._lease_duration))[0])
 
     async def complete(
         self,
@@ -128,7 +131,7 @@ class AsyncEngineTask:
             result_uri=result_uri,
             **outputs,
         )
-        return _status((await self._client.leases.complete_chunks([completion]))[0])
+        return self._status((await self._client.leases.complete_chunks([completion]))[0])
 
     async def fail(
         self,
@@ -154,7 +157,7 @@ class AsyncEngineTask:
             progress=ProgressReport(artifacts=artifacts),
             retry_delay=values.duration(retry_delay),
         )
-        return _status((await self._client.leases.fail_chunks([failure]))[0])
+        return self._status((await self._client.leases.fail_chunks([failure]))[0])
 
     async def release(self, reason: str = "", *, delay: timedelta | None = None) -> LeaseStatus:
         """Release the chunk without counting the attempt; a chunk of a job that is to stop is then CANCELLED.
@@ -164,7 +167,7 @@ class AsyncEngineTask:
         if not await self._join():
             return LeaseStatus.LEASE_LOST
         release = ChunkRelease(lease_token=self._token, delay=values.duration(delay), reason=reason)
-        return _status((await self._client.leases.release_chunks([release]))[0])
+        return self._status((await self._client.leases.release_chunks([release]))[0])
 
     async def _join(self) -> bool:
         if self._token:
@@ -175,9 +178,9 @@ class AsyncEngineTask:
             return False
         return True
 
-
-def _status(result: HeartbeatResult | LeaseResult) -> LeaseStatus:
-    """Return the status of the lease; raises the error of a refused report."""
-    if result.status == LeaseStatus.REFUSED:
-        raise error_of_entry(result.error)
-    return LeaseStatus(result.status)
+    def _status(self, result: HeartbeatResult | LeaseResult) -> LeaseStatus:
+        """Return the status of the lease; raises the error of a refused report."""
+        if result.status == LeaseStatus.REFUSED:
+            raise error_of_entry(result.error)
+        self.stop_message = stop_message(result.stop) if result.HasField("stop") else ""
+        return LeaseStatus(result.status)

@@ -264,6 +264,30 @@ class StatsStep(ContractEnum):
     """DAY is a point for each day of UTC."""
 
 
+class StopCause(ContractEnum):
+    """Why a lease must stop, or is lost.
+
+    A pause of a kind stops no lease.
+    """
+
+    JOB_CANCELLED = 1
+    """JOB_CANCELLED is a job that was cancelled; `reason` is the caller's."""
+    JOB_FAILED = 2
+    """JOB_FAILED is a job that failed at once by its failure policy."""
+    RUN_TIMED_OUT = 3
+    """RUN_TIMED_OUT is a run that took longer than the job's run_timeout."""
+    ATTEMPT_TIMED_OUT = 4
+    """ATTEMPT_TIMED_OUT is an attempt that took longer than the job's attempt_timeout."""
+    LEASE_EXPIRED = 5
+    """LEASE_EXPIRED is a lease that was not extended in time."""
+    ATTEMPT_ENDED = 6
+    """ATTEMPT_ENDED is an attempt that a report under the same lease ended in another way."""
+    SUPERSEDED = 7
+    """SUPERSEDED is a chunk with a newer lease, or of a job that was retried since."""
+    NOT_FOUND = 8
+    """NOT_FOUND is a lease that does not exist for the caller: its job was deleted, the database was restored, or the key does not serve its owner."""
+
+
 class SystemStatus(ContractEnum):
     """The overall health of a server."""
 

@@ -24,6 +24,7 @@ from jobledger_client._status import error_of_entry
 from jobledger_client._structs import struct
 from jobledger_client._sync._client import JobClient
 from jobledger_client._values import StructLike
+from jobledger_client._worker._stops import stop_message
 
 
 class EngineTask:
@@ -31,7 +32,8 @@ class EngineTask:
 
     Job, chunk and task id are all that it needs, so any process may report: each task of a DAG, a callback, a webhook.
     The first call leases the chunk, or joins the lease that the same `task_id` holds. Each call returns the status of
-    the lease: OK, CANCEL_REQUESTED (stop the work, then `release`) or LEASE_LOST (stop, and report nothing more).
+    the lease: OK, CANCEL_REQUESTED (stop the work, then `release`) or LEASE_LOST (stop, and report nothing more);
+    `stop_message` then says why, with the reason of a cancellation.
 
     `lease_duration`, 1 s to 24 h, is the maximum time between two calls: after it the attempt has failed, and the chunk
     is tried again. A task that reports later claims the chunk as the next attempt, unless another one has.
@@ -56,6 +58,7 @@ class EngineTask:
         self._worker = worker
         self._lease_duration = lease_duration
         self._token = ""
+        self.stop_message = ""
 
     def begin(self) -> ClaimedChunk:
         """Lease the chunk, or join the lease in force; return the chunk with its input and the job's.
@@ -103,7 +106,7 @@ class EngineTask:
             checkpoint=kept,
         )
         report = LeaseReport(lease_token=self._token, progress=progress)
-        return _status((self._client.leases.heartbeat([report], lease_duration=self._lease_duration))[0])
+        return self._status((self._client.leases.heartbeat([report], lease_duration=self._lease_duration))[0])
 
     def complete(
         self,
@@ -129,7 +132,7 @@ class EngineTask:
             result_uri=result_uri,
             **outputs,
         )
-        return _status((self._client.leases.complete_chunks([completion]))[0])
+        return self._status((self._client.leases.complete_chunks([completion]))[0])
 
     def fail(
         self,
@@ -155,7 +158,7 @@ class EngineTask:
             progress=ProgressReport(artifacts=artifacts),
             retry_delay=values.duration(retry_delay),
         )
-        return _status((self._client.leases.fail_chunks([failure]))[0])
+        return self._status((self._client.leases.fail_chunks([failure]))[0])
 
     def release(self, reason: str = "", *, delay: timedelta | None = None) -> LeaseStatus:
         """Release the chunk without counting the attempt; a chunk of a job that is to stop is then CANCELLED.
@@ -165,7 +168,7 @@ class EngineTask:
         if not self._join():
             return LeaseStatus.LEASE_LOST
         release = ChunkRelease(lease_token=self._token, delay=values.duration(delay), reason=reason)
-        return _status((self._client.leases.release_chunks([release]))[0])
+        return self._status((self._client.leases.release_chunks([release]))[0])
 
     def _join(self) -> bool:
         if self._token:
@@ -176,9 +179,9 @@ class EngineTask:
             return False
         return True
 
-
-def _status(result: HeartbeatResult | LeaseResult) -> LeaseStatus:
-    """Return the status of the lease; raises the error of a refused report."""
-    if result.status == LeaseStatus.REFUSED:
-        raise error_of_entry(result.error)
-    return LeaseStatus(result.status)
+    def _status(self, result: HeartbeatResult | LeaseResult) -> LeaseStatus:
+        """Return the status of the lease; raises the error of a refused report."""
+        if result.status == LeaseStatus.REFUSED:
+            raise error_of_entry(result.error)
+        self.stop_message = stop_message(result.stop) if result.HasField("stop") else ""
+        return LeaseStatus(result.status)

@@ -13,6 +13,7 @@ from jobledger.v1.worker_service_pb2 import (
     ClaimedChunk,
     LeaseReport,
     LeaseResult,
+    LeaseStop,
     ProgressReport,
 )
 
@@ -29,6 +30,7 @@ from jobledger_client._worker._outbox import Item, Outbox
 from jobledger_client._worker._pending import MAX_REPORT_BYTES, PendingReport
 from jobledger_client._worker._reports import Reports
 from jobledger_client._worker._spans import span_of
+from jobledger_client._worker._stops import stop_message
 
 logger = logging.getLogger("jobledger_client.worker")
 
@@ -136,30 +138,32 @@ class Attempt:
             return error
         return None
 
-    def cancel_requested(self) -> None:
+    def cancel_requested(self, stop: LeaseStop) -> None:
         """Stop because the job is cancelled: asynchronous handlers are cancelled after the grace period."""
-        reason = StopReason.CANCEL_REQUESTED
-        self._on_loop(reason, self._stop_for, reason, self._cancel_grace_seconds)
+        reason, message = StopReason.CANCEL_REQUESTED, stop_message(stop)
+        self._on_loop(reason, message, self._stop_for, reason, self._cancel_grace_seconds, message)
 
-    def lease_lost(self) -> None:
+    def lease_lost(self, stop: LeaseStop) -> None:
         """Stop at once and report nothing: another worker may have the chunk.
 
         While the end is being reported this does nothing: a heartbeat after that report finds no lease.
         """
-        self._lose(StopReason.LEASE_LOST, "the lease of %s is lost; its work stops", self)
+        message = stop_message(stop)
+        self._lose(StopReason.LEASE_LOST, message, "the lease of %s is lost, as %s; its work stops", self, message)
 
     def lease_expired(self, silence_seconds: float) -> None:
         """Stop at once and report nothing: another worker may have the chunk."""
         message = "the lease of %s has expired: the service was unreachable for %.1f s; its work stops"
-        self._lose(StopReason.LEASE_LOST, message, self, silence_seconds)
+        self._lose(StopReason.LEASE_LOST, "", message, self, silence_seconds)
 
     def attempt_timed_out(self) -> None:
         """Stop at once and report nothing: the attempt took longer than the job's attempt_timeout."""
-        self._lose(StopReason.TIMED_OUT, "the attempt at %s took longer than its attempt_timeout; its work stops", self)
+        message = "the attempt at %s took longer than its attempt_timeout; its work stops"
+        self._lose(StopReason.TIMED_OUT, "", message, self)
 
     def refused(self, error: JobledgerError) -> None:
         """Stop and fail the chunk, because the service refused the handler's report."""
-        self._on_loop(StopReason.REFUSED, self._fail_refused, error)
+        self._on_loop(StopReason.REFUSED, str(error), self._fail_refused, error)
 
     def drain(self) -> None:
         """Stop because the worker shuts down."""
@@ -171,10 +175,10 @@ class Attempt:
             logger.warning("the handler of %s does not stop; it is abandoned", self)
             self._abandoned.set_result(None)
 
-    def _lose(self, reason: StopReason, message: str, *args: object) -> None:
-        self._on_loop(reason, self._lose_lease, reason, message, *args)
+    def _lose(self, reason: StopReason, why: str, message: str, *args: object) -> None:
+        self._on_loop(reason, why, self._lose_lease, reason, why, message, *args)
 
-    def _on_loop(self, reason: StopReason, stop: Callable[..., None], *args: object) -> None:
+    def _on_loop(self, reason: StopReason, why: str, stop: Callable[..., None], *args: object) -> None:
         """Stop from any thread, also while the loop is blocked.
 
         The loop receives the stop before the context does, so that a handler which returns after it is not completed.
@@ -183,13 +187,13 @@ class Attempt:
             return
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(stop, *args)
-        self._context.cancel(reason)
+        self._context.cancel(reason, why)
 
-    def _lose_lease(self, reason: StopReason, message: str, *args: object) -> None:
+    def _lose_lease(self, reason: StopReason, why: str, message: str, *args: object) -> None:
         if self._reporting:
             return
         logger.warning(message, *args)
-        self._context.cancel(reason)
+        self._context.cancel(reason, why)
         self._stop_for(StopReason.LEASE_LOST, 0.0)
         self._stop = StopReason.LEASE_LOST  # overrides any earlier reason: nothing may be reported
 
@@ -199,7 +203,7 @@ class Attempt:
         logger.error("the service refused what %s reported: %s", self, error)
         if self._stop is None:
             self._refusal = error
-        self._stop_for(StopReason.REFUSED, 0.0)
+        self._stop_for(StopReason.REFUSED, 0.0, str(error))
 
     def _time_out(self, timeout: timedelta) -> None:
         if self._task is None or self._task.done():
@@ -211,14 +215,14 @@ class Attempt:
             self._timed_out = HandlerTimeout(timeout)
         self._stop_for(StopReason.TIMED_OUT, self._cancel_grace_seconds)
 
-    def _stop_for(self, stop: StopReason, grace_seconds: float) -> None:
+    def _stop_for(self, stop: StopReason, grace_seconds: float, why: str = "") -> None:
         """Stop the handler; of several reasons the first one counts."""
         if stop in self._stops:
             return
         self._stops.add(stop)
         first = self._stop is None
         self._stop = self._stop or stop
-        self._context.cancel(stop)
+        self._context.cancel(stop, why)
         if grace_seconds <= 0:
             self._cancel_handler()
         elif first:

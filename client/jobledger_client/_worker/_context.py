@@ -51,7 +51,7 @@ class ChunkContext:
         self._claimed = claimed
         self._pending = pending
         self._cancelled = threading.Event()
-        self._stop_reason: StopReason | None = None
+        self._stop: tuple[StopReason, str] | None = None
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
         self._process = os.getpid()
         self._adding_artifacts = threading.Lock()
@@ -179,7 +179,15 @@ class ChunkContext:
 
         TIMED_OUT is the end of the job's attempt_timeout, or of the handler's timeout.
         """
-        return self._stop_reason
+        return self._stop[0] if self._stop else None
+
+    @property
+    def stop_message(self) -> str:
+        """Why the work must stop, for people; empty before `cancelled`.
+
+        Of a cancelled job it ends with the caller's reason: "the job is cancelled: wrong file".
+        """
+        return (self._stop[1] or self._stop[0].value) if self._stop else ""
 
     def wait_cancelled(self, timeout: timedelta | None = None) -> bool:
         """Block until `cancelled`, or for `timeout`; return `cancelled`. It replaces time.sleep in plain handlers."""
@@ -290,9 +298,9 @@ class ChunkContext:
         """What was last passed to `release`; None before."""
         return self._postponed
 
-    def cancel(self, reason: StopReason = StopReason.CANCEL_REQUESTED) -> None:
+    def cancel(self, reason: StopReason = StopReason.CANCEL_REQUESTED, message: str = "") -> None:
         """Set `cancelled`. The worker calls this; tests of handlers may, too."""
-        self._stop_reason = self._stop_reason or reason
+        self._stop = self._stop or (reason, message)
         self._cancelled.set()
         for loop, event in tuple(self._waiters):
             if not loop.is_closed():

@@ -97,13 +97,13 @@ class Heartbeats:
                 continue  # it ended during the call
             if result.status == LeaseStatus.LEASE_LOST:
                 self._leases.remove(lease.holder)
-                lease.holder.lease_lost()
+                lease.holder.lease_lost(result.stop)
                 continue
             lease.holder.pending.confirm(sent)
             if not sent.is_all:
                 self._leases.wake()
             if result.status == LeaseStatus.CANCEL_REQUESTED:
-                lease.holder.cancel_requested()
+                lease.holder.cancel_requested(result.stop)
 
 
 def _drop_refused(lease: HeldLease, sent: ReportSnapshot, error: JobledgerError) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
+from jobledger.v1.worker_service_pb2 import LeaseStop
+
 from jobledger_client._error_groups import JobledgerError
 from jobledger_client._worker._pending import PendingReport
 
@@ -31,10 +33,10 @@ class Leaseholder(Protocol):
     def pending(self) -> PendingReport:
         """What the holder has to report."""
 
-    def cancel_requested(self) -> None:
+    def cancel_requested(self, stop: LeaseStop) -> None:
         """Stop: the job is cancelled."""
 
-    def lease_lost(self) -> None:
+    def lease_lost(self, stop: LeaseStop) -> None:
         """Stop: another worker may have the chunk."""
 
     def lease_expired(self, silence_seconds: float) -> None:

@@ -65,6 +65,84 @@ call, and is neither extended nor ended. The same report is refused again: corre
 """
 Global___LeaseStatus: _TypeAlias = LeaseStatus  # noqa: Y015
 
+class _StopCause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StopCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StopCause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STOP_CAUSE_UNSPECIFIED: _StopCause.ValueType  # 0
+    """STOP_CAUSE_UNSPECIFIED is never returned."""
+    STOP_CAUSE_JOB_CANCELLED: _StopCause.ValueType  # 1
+    """STOP_CAUSE_JOB_CANCELLED is a job that was cancelled; `reason` is the caller's."""
+    STOP_CAUSE_JOB_FAILED: _StopCause.ValueType  # 2
+    """STOP_CAUSE_JOB_FAILED is a job that failed at once by its failure policy."""
+    STOP_CAUSE_RUN_TIMED_OUT: _StopCause.ValueType  # 3
+    """STOP_CAUSE_RUN_TIMED_OUT is a run that took longer than the job's run_timeout."""
+    STOP_CAUSE_ATTEMPT_TIMED_OUT: _StopCause.ValueType  # 4
+    """STOP_CAUSE_ATTEMPT_TIMED_OUT is an attempt that took longer than the job's attempt_timeout."""
+    STOP_CAUSE_LEASE_EXPIRED: _StopCause.ValueType  # 5
+    """STOP_CAUSE_LEASE_EXPIRED is a lease that was not extended in time."""
+    STOP_CAUSE_ATTEMPT_ENDED: _StopCause.ValueType  # 6
+    """STOP_CAUSE_ATTEMPT_ENDED is an attempt that a report under the same lease ended in another way."""
+    STOP_CAUSE_SUPERSEDED: _StopCause.ValueType  # 7
+    """STOP_CAUSE_SUPERSEDED is a chunk with a newer lease, or of a job that was retried since."""
+    STOP_CAUSE_NOT_FOUND: _StopCause.ValueType  # 8
+    """STOP_CAUSE_NOT_FOUND is a lease that does not exist for the caller: its job was deleted, the database was restored, or
+    the key does not serve its owner.
+    """
+
+class StopCause(_StopCause, metaclass=_StopCauseEnumTypeWrapper):
+    """StopCause is why a lease must stop, or is lost. A pause of a kind stops no lease."""
+
+STOP_CAUSE_UNSPECIFIED: StopCause.ValueType  # 0
+"""STOP_CAUSE_UNSPECIFIED is never returned."""
+STOP_CAUSE_JOB_CANCELLED: StopCause.ValueType  # 1
+"""STOP_CAUSE_JOB_CANCELLED is a job that was cancelled; `reason` is the caller's."""
+STOP_CAUSE_JOB_FAILED: StopCause.ValueType  # 2
+"""STOP_CAUSE_JOB_FAILED is a job that failed at once by its failure policy."""
+STOP_CAUSE_RUN_TIMED_OUT: StopCause.ValueType  # 3
+"""STOP_CAUSE_RUN_TIMED_OUT is a run that took longer than the job's run_timeout."""
+STOP_CAUSE_ATTEMPT_TIMED_OUT: StopCause.ValueType  # 4
+"""STOP_CAUSE_ATTEMPT_TIMED_OUT is an attempt that took longer than the job's attempt_timeout."""
+STOP_CAUSE_LEASE_EXPIRED: StopCause.ValueType  # 5
+"""STOP_CAUSE_LEASE_EXPIRED is a lease that was not extended in time."""
+STOP_CAUSE_ATTEMPT_ENDED: StopCause.ValueType  # 6
+"""STOP_CAUSE_ATTEMPT_ENDED is an attempt that a report under the same lease ended in another way."""
+STOP_CAUSE_SUPERSEDED: StopCause.ValueType  # 7
+"""STOP_CAUSE_SUPERSEDED is a chunk with a newer lease, or of a job that was retried since."""
+STOP_CAUSE_NOT_FOUND: StopCause.ValueType  # 8
+"""STOP_CAUSE_NOT_FOUND is a lease that does not exist for the caller: its job was deleted, the database was restored, or
+the key does not serve its owner.
+"""
+Global___StopCause: _TypeAlias = StopCause  # noqa: Y015
+
+@_typing.final
+class LeaseStop(_message.Message):
+    """LeaseStop tells a worker why it must stop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAUSE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    cause: Global___StopCause.ValueType
+    """cause is what ends the work, never UNSPECIFIED."""
+    reason: _builtins.str
+    """reason is Job.cancel_reason, with the cause JOB_CANCELLED. Empty when the caller gave none, and for other causes."""
+    def __init__(
+        self,
+        *,
+        cause: Global___StopCause.ValueType = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseStop: _TypeAlias = LeaseStop  # noqa: Y015
+
 @_typing.final
 class Lease(_message.Message):
     """Lease is a worker's right to one chunk until a time."""
@@ -633,6 +711,7 @@ class HeartbeatResult(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
     lease_token: _builtins.str
     """lease_token names the lease."""
     status: Global___LeaseStatus.ValueType
@@ -645,6 +724,10 @@ class HeartbeatResult(_message.Message):
     def error(self) -> _entry_error_pb2.EntryError:
         """error is why the report is refused. Present exactly when the status is REFUSED."""
 
+    @_builtins.property
+    def stop(self) -> Global___LeaseStop:
+        """stop is why the work must stop. Present exactly when the status is CANCEL_REQUESTED or LEASE_LOST."""
+
     def __init__(
         self,
         *,
@@ -652,10 +735,11 @@ class HeartbeatResult(_message.Message):
         status: Global___LeaseStatus.ValueType = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         error: _entry_error_pb2.EntryError | None = ...,
+        stop: Global___LeaseStop | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "expire_time", b"expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "expire_time", b"expire_time", "stop", b"stop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "expire_time", b"expire_time", "lease_token", b"lease_token", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "expire_time", b"expire_time", "lease_token", b"lease_token", "status", b"status", "stop", b"stop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -784,6 +868,7 @@ class LeaseResult(_message.Message):
     CHUNK_STATE_FIELD_NUMBER: _builtins.int
     NEXT_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
     lease_token: _builtins.str
     """lease_token names the lease."""
     status: Global___LeaseStatus.ValueType
@@ -800,6 +885,10 @@ class LeaseResult(_message.Message):
     def error(self) -> _entry_error_pb2.EntryError:
         """error is why the report is refused. Present exactly when the status is REFUSED."""
 
+    @_builtins.property
+    def stop(self) -> Global___LeaseStop:
+        """stop is why the lease is lost. Present exactly when the status is LEASE_LOST."""
+
     def __init__(
         self,
         *,
@@ -808,10 +897,11 @@ class LeaseResult(_message.Message):
         chunk_state: _chunk_pb2.ChunkState.ValueType = ...,
         next_attempt_time: _timestamp_pb2.Timestamp | None = ...,
         error: _entry_error_pb2.EntryError | None = ...,
+        stop: Global___LeaseStop | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "next_attempt_time", b"next_attempt_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "next_attempt_time", b"next_attempt_time", "stop", b"stop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_state", b"chunk_state", "error", b"error", "lease_token", b"lease_token", "next_attempt_time", b"next_attempt_time", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_state", b"chunk_state", "error", b"error", "lease_token", b"lease_token", "next_attempt_time", b"next_attempt_time", "status", b"status", "stop", b"stop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -174,7 +174,7 @@ class WorkerServiceServicer:
 
     def WatchLeases(self, request, context):
         """WatchLeases notifies a worker that leases must stop because their job was cancelled, was failed at once by its
-        policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then returns the status of each.
+        policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then returns the status of each, and why it must stop.
         One stream serves all leases of a process. Heartbeats return the same, but later. A lease that merely expires is
         not reported, because its worker knows the time. The stream has no history: it begins with check_all.
 

@@ -94,7 +94,7 @@ class WorkerServiceStub:
     """
     WatchLeases: _grpc.UnaryStreamMultiCallable[_worker_service_pb2.WatchLeasesRequest, _worker_service_pb2.WatchLeasesResponse]
     """WatchLeases notifies a worker that leases must stop because their job was cancelled, was failed at once by its
-    policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then returns the status of each.
+    policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then returns the status of each, and why it must stop.
     One stream serves all leases of a process. Heartbeats return the same, but later. A lease that merely expires is
     not reported, because its worker knows the time. The stream has no history: it begins with check_all.
 
@@ -177,7 +177,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """
     WatchLeases: _aio.UnaryStreamMultiCallable[_worker_service_pb2.WatchLeasesRequest, _worker_service_pb2.WatchLeasesResponse]  # type: ignore[assignment]
     """WatchLeases notifies a worker that leases must stop because their job was cancelled, was failed at once by its
-    policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then returns the status of each.
+    policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then returns the status of each, and why it must stop.
     One stream serves all leases of a process. Heartbeats return the same, but later. A lease that merely expires is
     not reported, because its worker knows the time. The stream has no history: it begins with check_all.
 
@@ -299,7 +299,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_worker_service_pb2.WatchLeasesResponse], _abc.AsyncIterator[_worker_service_pb2.WatchLeasesResponse]]:
         """WatchLeases notifies a worker that leases must stop because their job was cancelled, was failed at once by its
-        policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then returns the status of each.
+        policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then returns the status of each, and why it must stop.
         One stream serves all leases of a process. Heartbeats return the same, but later. A lease that merely expires is
         not reported, because its worker knows the time. The stream has no history: it begins with check_all.
 

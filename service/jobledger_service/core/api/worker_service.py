@@ -12,6 +12,7 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.bounds.limits import MAX_REPLY_BYTES
 from jobledger_service.core.model.chunk import WorkError
+from jobledger_service.core.model.leases import LeaseStop, StopCause
 from jobledger_service.core.model.refusals.errors import JobUnreadable, Refusal
 from jobledger_service.core.model.work import NOTHING_NEW, Failure, Release
 from jobledger_service.core.watch.watch import Messages, Watch
@@ -119,6 +120,8 @@ class WorkerService(MsgStruct, frozen=True):
             result = response.results.add(lease_token=token, status=_STATUSES[answer.status])
             if answer.refusal is not None:
                 result.error.CopyFrom(errors.of(answer.refusal))
+            if answer.stop is not None:
+                _fill_stop(result.stop, answer.stop)
             if answer.chunk is not None:
                 workers.add(answer.chunk.worker)
                 if answer.chunk.lease_expire_time is not None:
@@ -163,6 +166,13 @@ class WorkerService(MsgStruct, frozen=True):
         return self.watch.stops(owners, kinds)
 
 
+_CAUSES = {cause: api.StopCause.Value(f"STOP_CAUSE_{cause}") for cause in StopCause}
+
+
+def _fill_stop(message: api.LeaseStop, stop: LeaseStop) -> None:
+    message.cause, message.reason = _CAUSES[stop.cause], stop.reason
+
+
 class _EntryErrors:
     """The errors of the refused reports of a reply, brief from a size on."""
 
@@ -184,6 +194,8 @@ def _result(token: str, answer: LeaseAnswer, errors: _EntryErrors) -> api.LeaseR
     result = api.LeaseResult(lease_token=token, status=_STATUSES[answer.status])
     if answer.refusal is not None:
         result.error.CopyFrom(errors.of(answer.refusal))
+    if answer.stop is not None:
+        _fill_stop(result.stop, answer.stop)
     if answer.chunk is not None:
         result.chunk_state = convert.CHUNK_STATES[answer.chunk.state]
         if answer.chunk.next_attempt_time is not None:

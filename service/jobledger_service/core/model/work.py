@@ -91,14 +91,6 @@ def _lease_end(job: Job, start: int, duration: int, now: Micros) -> int:
     return now + duration if timeout is None else min(now + duration, start + timeout)
 
 
-def ends_with_attempt(job: Job, chunk: Chunk) -> bool:
-    """Whether a held lease ends with its attempt, so that nothing extends it."""
-    timeout = job.spec.attempt_timeout
-    return (
-        timeout is not None and chunk.start_time is not None and chunk.lease_expire_time == chunk.start_time + timeout
-    )
-
-
 class WorkReport(MsgStruct, frozen=True):
     """A worker's report on one chunk: the field `progress` of its entry in a call."""
 

@@ -11,9 +11,10 @@ import structlog
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.chunk import NO_KIND, Queue
 from jobledger_service.core.model.job import owner_of
+from jobledger_service.core.model.leases import ends_with_attempt
 from jobledger_service.core.model.owners import ALL_OWNERS
 from jobledger_service.core.model.service_kinds import is_reserved
-from jobledger_service.core.model.work import Release, ends_with_attempt
+from jobledger_service.core.model.work import Release
 
 from .commands import ClaimChunk, ClaimChunks, ClaimedChunk, LeaseAnswer, ReleaseUnheard, ReportAndClaim
 from .committer import Committer

@@ -13,7 +13,15 @@ from jobledger_service.core.model import work as rules
 from jobledger_service.core.model.chunk import AttemptOutcome, Chunk
 from jobledger_service.core.model.history.change import Step
 from jobledger_service.core.model.job import Job, owner_of
-from jobledger_service.core.model.leases import Lease, ended_by, holds
+from jobledger_service.core.model.leases import (
+    LEASE_NOT_FOUND,
+    Lease,
+    LeaseStop,
+    cancellation_of,
+    ended_by,
+    holds,
+    loss_of,
+)
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.model.refusals.errors import InvalidField, JobUnreadable, Refusal
@@ -53,6 +61,8 @@ class LeaseAnswer(MsgStruct, frozen=True):
     status: LeaseStatus
     chunk: Chunk | None = None
     refusal: Refusal | None = None
+    stop: LeaseStop | None = None
+    """Why the work must stop; None when it need not."""
 
 
 def refused(refusal: Refusal) -> LeaseAnswer:
@@ -60,7 +70,11 @@ def refused(refusal: Refusal) -> LeaseAnswer:
     return LeaseAnswer(LeaseStatus.REFUSED, refusal=refusal)
 
 
-LOST: Final = LeaseAnswer(LeaseStatus.LEASE_LOST)
+def _lost(stop: LeaseStop) -> LeaseAnswer:
+    return LeaseAnswer(LeaseStatus.LEASE_LOST, stop=stop)
+
+
+NOT_FOUND: Final = _lost(LEASE_NOT_FOUND)
 
 
 class LeaseReports(
@@ -133,19 +147,26 @@ class LeaseReports(
             return None
 
     def _is_held(self, work: WorkingSet, lease: Lease, job: Job, chunk: Chunk) -> bool:
-        return holds(lease, job, chunk, work.now if self.received is None else self.received)
+        return holds(lease, job, chunk, self._time(work))
+
+    def _time(self, work: WorkingSet) -> Micros:
+        return work.now if self.received is None else self.received
+
+    def _lost(self, work: WorkingSet, lease: Lease, job: Job, chunk: Chunk) -> LeaseAnswer:
+        return _lost(loss_of(lease, job, chunk, self._time(work)))
 
     def _end(self, work: WorkingSet, lease: Lease, outcome: AttemptOutcome, rule: Rule) -> LeaseAnswer:
         """End a lease by a rule. A repetition of the same end answers OK; any other is lost."""
         named = self._named(work, lease)
-        if named is not None:
-            if self._is_held(work, lease, *named):
-                step = rule(*named)
-                work.apply(step)
-                return LeaseAnswer(LeaseStatus.OK, step.chunks[0])
-            if ended_by(lease, *named, outcome):
-                return LeaseAnswer(LeaseStatus.OK, named[1])
-        return LOST
+        if named is None:
+            return NOT_FOUND
+        if self._is_held(work, lease, *named):
+            step = rule(*named)
+            work.apply(step)
+            return LeaseAnswer(LeaseStatus.OK, step.chunks[0])
+        if ended_by(lease, *named, outcome):
+            return LeaseAnswer(LeaseStatus.OK, named[1])
+        return self._lost(work, lease, *named)
 
 
 class Heartbeat(LeaseReports[HeartbeatItem], frozen=True, kw_only=True):
@@ -156,12 +177,15 @@ class Heartbeat(LeaseReports[HeartbeatItem], frozen=True, kw_only=True):
     def _apply(self, work: WorkingSet, item: HeartbeatItem) -> LeaseAnswer:
         lease, report = item
         named = self._named(work, lease)
-        if named is None or not self._is_held(work, lease, *named):
-            return LOST
+        if named is None:
+            return NOT_FOUND
+        if not self._is_held(work, lease, *named):
+            return self._lost(work, lease, *named)
         step = rules.heartbeat(*named, report, self.lease_duration, work.now)
         work.apply(step)
-        stopping = step.job.state is JobState.CANCELLING
-        return LeaseAnswer(LeaseStatus.CANCEL_REQUESTED if stopping else LeaseStatus.OK, step.chunks[0])
+        if step.job.state is JobState.CANCELLING:
+            return LeaseAnswer(LeaseStatus.CANCEL_REQUESTED, step.chunks[0], stop=cancellation_of(step.job))
+        return LeaseAnswer(LeaseStatus.OK, step.chunks[0])
 
 
 class CompleteChunks(LeaseReports[CompletionItem], frozen=True):
@@ -221,7 +245,7 @@ class ReleaseUnheard(LeaseReports[UnheardItem], frozen=True):
         lease, granted_until, release = item
         named = self._named(work, lease)
         if named is None or named[1].lease_expire_time != granted_until:
-            return LOST
+            return NOT_FOUND
         return self._end(
             work,
             lease,
