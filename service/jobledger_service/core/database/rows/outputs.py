@@ -33,7 +33,7 @@ SHOWN_OUTPUT_BYTES: Final[ColumnElement[int]] = case(
 
 
 def select_chunks(*, with_outputs: bool) -> Select[tuple[object, ...]]:
-    """Return a read of chunks: SHOWN_CHUNK_COLUMNS, their input and their output, which is NULL without `with_outputs`."""
+    """Return a read of chunks: SHOWN_CHUNK_COLUMNS, their input, and their output, NULL without `with_outputs`."""
     if with_outputs:
         source, output = WHOLE_CHUNKS.outerjoin(outputs, _OF_CHUNK), outputs.c.encoded.label("output")
         return select(*SHOWN_CHUNK_COLUMNS, chunks.c.input, output).select_from(source)
