@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import QUICK
 from tests.support.databases import new_database
-from tests.support.keys import KeyedApi, first_key
+from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
 from tests.support.server import Server
 
 SETTINGS = {"auth": "keys", "RECORD_SECONDS": "0.1", "channelz": "main"}
@@ -53,3 +53,15 @@ async def as_holder() -> AsyncIterator[As]:
 def admin(keyed: Keyed, as_holder: As) -> KeyedApi:
     """Return the API of the first server as its admin calls it."""
     return as_holder(keyed.replicas[0], keyed.token)
+
+
+@pytest.fixture
+def owner(kind: str) -> str:
+    """Return an owner that no other test uses."""
+    return f"o{kind.rpartition('.')[2]}"
+
+
+@pytest.fixture
+async def theirs(keyed: Keyed, admin: KeyedApi, as_holder: As, owner: str) -> KeyedApi:
+    """Return the API of that owner's caller and worker."""
+    return as_holder(keyed.replicas[-1], (await admin.make(CALLER, WORKER, owner=owner)).token)

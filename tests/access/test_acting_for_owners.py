@@ -38,7 +38,7 @@ from jobledger_service.transport.refusals import RoleMissing
 from tests.access.conftest import As, Keyed
 from tests.bulk.runs import ended, reason_of, report
 from tests.support.errors import invalid, refused
-from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi
+from tests.support.keys import ADMIN, KeyedApi
 from tests.support.limits import kind_scope
 from tests.support.states import CANCELLED, FAILED, QUEUED
 from tests.support.watching import CHANGED, SNAPSHOT
@@ -88,18 +88,6 @@ def naming(method: MethodDescriptor, owner: str, job_id: str) -> Message:
     elif "job_ids" in method.input_type.fields_by_name:
         request.job_ids.append(job_id)
     return request
-
-
-@pytest.fixture
-def owner(kind: str) -> str:
-    """Return an owner that no other test uses."""
-    return f"o{kind.rpartition('.')[2]}"
-
-
-@pytest.fixture
-async def theirs(keyed: Keyed, admin: KeyedApi, as_holder: As, owner: str) -> KeyedApi:
-    """Return the API of that owner's caller and worker."""
-    return as_holder(keyed.replicas[-1], (await admin.make(CALLER, WORKER, owner=owner)).token)
 
 
 @pytest.fixture

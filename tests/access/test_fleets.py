@@ -38,11 +38,6 @@ ALICE, BOB, CAROL = OWNERS = "alice-of-fleets", "bob-of-fleets", "carol-of-fleet
 
 
 @pytest.fixture
-def kind() -> str:
-    return fresh_kind()
-
-
-@pytest.fixture
 async def tenants(admin: KeyedApi, as_holder: As) -> dict[str, KeyedApi]:
     """Return the API of a caller and worker of each owner."""
     return {owner: as_holder(admin, (await admin.make(CALLER, WORKER, owner=owner)).token) for owner in OWNERS}

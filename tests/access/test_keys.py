@@ -24,6 +24,7 @@ from tests.support.api import fresh_kind
 from tests.support.bounds import BOUND
 from tests.support.errors import invalid, refused
 from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi
+from tests.support.pages import pages_of
 from tests.support.postgres import connect as connect_to_database
 from tests.support.server import Server
 
@@ -165,15 +166,10 @@ async def test_a_key_that_never_expires_has_a_day_when_it_is_rotated(admin: Keye
 async def test_keys_come_in_pages(admin: KeyedApi):
     owner = fresh_kind()[-40:]
     made = [(await admin.make(CALLER, owner=owner)).api_key.key_id for _ in range(5)]
-    seen, request = [], ListApiKeysRequest(owner=owner, page_size=2)
-    while True:
-        page = await admin.admin.ListApiKeys(request)
-        assert len(page.api_keys) <= 2
-        seen += [key.key_id for key in page.api_keys]
-        if not page.next_page_token:
-            break
-        request.page_token = page.next_page_token
-    assert seen == made
+    request = ListApiKeysRequest(owner=owner, page_size=2)
+    pages = [[key.key_id for key in page.api_keys] async for page in pages_of(admin.admin.ListApiKeys, request)]
+    assert max(map(len, pages)) <= 2
+    assert [key_id for page in pages for key_id in page] == made
     request = ListApiKeysRequest(page_size=2, page_token=request.page_token)
     with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
         await admin.admin.ListApiKeys(request)

@@ -66,9 +66,7 @@ def test_beside_a_running_server_the_server_is_asked(keyed: Keyed, store: str):
     ("words", "status", "result"),
     [
         (("create", "x/y", "--role", "admin"), 65, "name"),
-        (("create", "x", "--role", "king"), 2, "king"),
         (("create", "x"), 2, "--role"),
-        (("create", "x", "--role", "admin", "--expires-in", "soon"), 2, "soon"),
         (("list",), 78, "x.db does not exist"),
         (("revoke", "0" * 12), 78, "x.db does not exist"),
         (("--target", "127.0.0.1:1", "list"), 69, "the server is unreachable"),

@@ -14,22 +14,10 @@ from jobledger_client.cli._main import run
 
 from tests.access.conftest import As, Keyed
 from tests.support.errors import Refusal, invalid, refused
-from tests.support.keys import CALLER, WORKER, KeyedApi
+from tests.support.keys import KeyedApi
 from tests.support.watching import BOOKMARK, CHANGED, SNAPSHOT
 
 JSON = ExportFormat.EXPORT_FORMAT_JSON_LINES
-
-
-@pytest.fixture
-def owner(kind: str) -> str:
-    """Return an owner that no other test uses."""
-    return f"o{kind.rpartition('.')[2]}"
-
-
-@pytest.fixture
-async def theirs(keyed: Keyed, admin: KeyedApi, as_holder: As, owner: str) -> KeyedApi:
-    """Return the API of that owner's caller and worker."""
-    return as_holder(keyed.replicas[0], (await admin.make(CALLER, WORKER, owner=owner)).token)
 
 
 def foreign(field: str) -> AbstractContextManager[Refusal]:

@@ -17,11 +17,6 @@ ALICE, BOB, CAROL = OWNERS = "alice-who-pauses", "bob-who-pauses", "carol-who-pa
 
 
 @pytest.fixture
-def kind() -> str:
-    return fresh_kind()
-
-
-@pytest.fixture
 async def tenants(admin: KeyedApi, as_holder: As) -> dict[str, KeyedApi]:
     """Return the API of an admin of each owner."""
     made = {owner: await admin.make(ADMIN, owner=owner, name=f"{owner}'s") for owner in OWNERS}

@@ -20,6 +20,7 @@ from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.databases import new_database
 from tests.support.errors import invalid, refused
 from tests.support.keys import CALLER, WORKER, KeyedApi
+from tests.support.pages import pages_of
 from tests.support.server import COMMAND, Server
 
 DAY, KEY = UsageDimension.DAY, UsageDimension.KEY
@@ -125,15 +126,9 @@ async def test_usage_comes_in_pages(keyed: Keyed, admin: KeyedApi, as_holder: As
         await as_holder(keyed.replicas[0], one.token).create(kind)
         await noted(admin, one.api_key.key_id, 1)
     request = GetUsageRequest(owner=owner, group_by=[KEY], page_size=2)
-    seen = []
-    while True:
-        page = await admin.admin.GetUsage(request)
-        assert len(page.usage) <= 2
-        seen += [one.key_id for one in page.usage]
-        if not page.next_page_token:
-            break
-        request.page_token = page.next_page_token
-    assert seen == sorted(one.api_key.key_id for one in made)
+    pages = [[one.key_id for one in page.usage] async for page in pages_of(admin.admin.GetUsage, request)]
+    assert max(map(len, pages)) <= 2
+    assert [key_id for page in pages for key_id in page] == sorted(one.api_key.key_id for one in made)
     request.ClearField("group_by")
     with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
         await admin.admin.GetUsage(request)

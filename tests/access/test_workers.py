@@ -14,7 +14,6 @@ from jobledger.v1.worker_service_pb2 import (
     ClaimChunksRequest,
     CompleteChunksRequest,
     ListWorkersRequest,
-    ListWorkersResponse,
     Worker,
 )
 from jobledger_client import AsyncJobClient, ChunkContext
@@ -42,6 +41,7 @@ from tests.support.bounds import BOUND
 from tests.support.databases import new_database
 from tests.support.errors import invalid, refused
 from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
+from tests.support.pages import pages_of
 from tests.support.server import Server
 
 Connect = Callable[[Server], Api]
@@ -153,15 +153,10 @@ async def test_pages_join_to_the_whole_list(admin: KeyedApi, as_holder: As):
             await caller.claim("k", worker=name)
     whole = [name for name in await listed(api, *own, *others) if name in {*own, *others}]
     assert whole == [*own, *others]
-    request, found = ListWorkersRequest(page_size=2), list[str]()
-    while True:
-        page: ListWorkersResponse = await api.work.ListWorkers(request)
-        assert len(page.workers) <= 2
-        found += [one.worker for one in page.workers if one.worker in whole]
-        if not page.next_page_token:
-            break
-        request.page_token = page.next_page_token
-    assert found == whole
+    request = ListWorkersRequest(page_size=2)
+    pages = [[one.worker for one in page.workers] async for page in pages_of(api.work.ListWorkers, request)]
+    assert max(map(len, pages)) <= 2
+    assert [name for page in pages for name in page if name in whole] == whole
     with refused(StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
         await admin.work.ListWorkers(request)
 

@@ -15,6 +15,7 @@ from jobledger.v1.worker_service_pb2 import ClaimChunkRequest, ClaimedChunk
 from tests.support.api import Api
 from tests.support.bounds import BOUND
 from tests.support.errors import invalid, refused
+from tests.support.pages import pages_of
 from tests.support.states import CANCELLED, CHUNK_CANCELLED, COMPLETED, FAILED
 
 AT_ONCE = {"initial_backoff": timedelta(0), "max_attempts": 100}
@@ -28,15 +29,14 @@ STOPPED = AttemptOutcome.ATTEMPT_OUTCOME_CANCELLED
 
 async def attempts(api: Api, job_id: str, page_size: int = 0, **fields: object) -> list[Attempt]:
     """Return the attempts at a job's chunks, read page by page."""
-    found, token = [], ""
-    while True:
-        request = ListAttemptsRequest(job_id=job_id, page_size=page_size, page_token=token, **fields)
-        page = await api.jobs.ListAttempts(request)
+    found: list[Attempt] = []
+    async for page in pages_of(
+        api.jobs.ListAttempts, ListAttemptsRequest(job_id=job_id, page_size=page_size, **fields)
+    ):
         assert not page.unreadable_chunk_indexes
         assert len(page.attempts) <= (page_size or 100)
         found += page.attempts
-        if not (token := page.next_page_token):
-            return found
+    return found
 
 
 async def outcomes(api: Api, job_id: str, **fields: object) -> list[tuple[int, int, AttemptOutcome]]:
@@ -229,14 +229,11 @@ async def test_a_job_that_is_created_again_does_not_have_the_attempts_of_the_one
 
 async def listed(api: Api, task_id: str, **fields: object) -> list[str]:
     """Return the ids of the jobs of a task, read one by one."""
-    found, token = [], ""
-    while True:
-        request = ListJobsRequest(filter={"task_id": task_id, **fields}, page_size=1, page_token=token)
-        page = await api.jobs.ListJobs(request)
-        found += [job.job_id for job in page.jobs]
-        if not (token := page.next_page_token):
-            assert page.total_size == len(found)
-            return found
+    request = ListJobsRequest(filter={"task_id": task_id, **fields}, page_size=1)
+    pages = [page async for page in pages_of(api.jobs.ListJobs, request)]
+    job_ids = [job.job_id for page in pages for job in page.jobs]
+    assert pages[-1].total_size == len(job_ids)
+    return job_ids
 
 
 async def test_jobs_and_attempts_are_found_by_their_task(api: Api, kind: str):

@@ -12,6 +12,7 @@ from jobledger.v1.job_service_pb2 import ListEventsRequest, ListJobEventsRequest
 from tests.conftest import StartServer
 from tests.support.api import Api
 from tests.support.errors import invalid, read, refused
+from tests.support.pages import pages_of
 from tests.support.server import Server
 from tests.support.states import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
 from tests.support.watching import DELETED
@@ -24,16 +25,12 @@ SERVICE = "jobledger"
 
 async def trail(api: Api, job_id: str, page_size: int = 2, uid: str = "") -> list[JobEvent]:
     """Return a job's whole audit trail, read in small pages."""
-    events, token = [], ""
-    while True:
-        request = ListJobEventsRequest(job_id=job_id, page_size=page_size, page_token=token, uid=uid)
-        page = await api.jobs.ListJobEvents(request)
-        assert len(page.events) <= page_size
-        events += page.events
-        token = page.next_page_token
-        if not token:
-            assert [event.position for event in events] == sorted({event.position for event in events})
-            return events
+    request = ListJobEventsRequest(job_id=job_id, page_size=page_size, uid=uid)
+    pages = [page async for page in pages_of(api.jobs.ListJobEvents, request)]
+    assert max(len(page.events) for page in pages) <= page_size
+    events = [event for page in pages for event in page.events]
+    assert [event.position for event in events] == sorted({event.position for event in events})
+    return events
 
 
 def types(events: list[JobEvent]) -> list[str]:

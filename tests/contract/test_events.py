@@ -15,6 +15,7 @@ from jobledger.v1.worker_service_pb2 import ChunkCompletion, ClaimChunksRequest,
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
+from tests.support.pages import pages_of
 
 CANCELLED = ChangeType.CHANGE_TYPE_CANCEL_REQUESTED
 CREATED = ChangeType.CHANGE_TYPE_CREATED
@@ -25,17 +26,14 @@ ANY = [number for number in ChangeType.values() if number]
 
 async def listed(api: Api, page_size: int = 2, **fields: Any) -> list[JobEvent]:
     """Return all events of a filter, read in small pages."""
-    events, token, oldest_first = [], "", fields.pop("oldest_first", False)
-    while True:
-        request = ListEventsRequest(filter=fields, page_size=page_size, page_token=token, oldest_first=oldest_first)
-        page = await api.jobs.ListEvents(request)
-        assert len(page.events) <= page_size
-        events += page.events
-        token = page.next_page_token
-        if not token:
-            positions = [event.position for event in events]
-            assert positions == sorted(set(positions), reverse=not oldest_first)
-            return events
+    oldest_first = fields.pop("oldest_first", False)
+    request = ListEventsRequest(filter=fields, page_size=page_size, oldest_first=oldest_first)
+    pages = [page async for page in pages_of(api.jobs.ListEvents, request)]
+    assert max(len(page.events) for page in pages) <= page_size
+    events = [event for page in pages for event in page.events]
+    positions = [event.position for event in events]
+    assert positions == sorted(set(positions), reverse=not oldest_first)
+    return events
 
 
 async def test_a_jobs_events_newest_first_are_those_oldest_first_turned_around(api: Api, kind: str):
@@ -43,13 +41,8 @@ async def test_a_jobs_events_newest_first_are_those_oldest_first_turned_around(a
     await api.complete(*await api.claim(kind))
 
     async def trail(*, newest_first: bool) -> list[JobEvent]:
-        events, token = [], ""
-        while True:
-            request = ListJobEventsRequest(job_id=job_id, page_size=1, page_token=token, newest_first=newest_first)
-            page = await api.jobs.ListJobEvents(request)
-            events += page.events
-            if not (token := page.next_page_token):
-                return events
+        request = ListJobEventsRequest(job_id=job_id, page_size=1, newest_first=newest_first)
+        return [event async for page in pages_of(api.jobs.ListJobEvents, request) for event in page.events]
 
     oldest_first = await trail(newest_first=False)
     assert len(oldest_first) == 3

@@ -30,6 +30,7 @@ from tests.support.api import Api, fresh_kind
 from tests.support.databases import new_database
 from tests.support.errors import invalid
 from tests.support.keys import CALLER, KeyedApi, first_key
+from tests.support.pages import pages_of
 from tests.support.recount import recount
 from tests.support.server import Server, run_command
 from tests.support.states import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
@@ -78,14 +79,8 @@ def begin_indexes(database: str, labels: list[str]) -> None:
 
 async def pages(api: Api, page_size: int = 500, **fields: Any) -> list[Job]:
     """Return the jobs of a list, page by page."""
-    found: list[Job] = []
     request = ListJobsRequest(page_size=page_size, **fields)
-    while True:
-        page = await api.jobs.ListJobs(request)
-        found += page.jobs
-        if not page.next_page_token:
-            return found
-        request.page_token = page.next_page_token
+    return [job async for page in pages_of(api.jobs.ListJobs, request) for job in page.jobs]
 
 
 async def check(api: Api, users: Iterable[str]) -> None:

@@ -9,6 +9,7 @@ from jobledger.v1.job_service_pb2 import ListJobEventsRequest
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
+from tests.support.pages import pages_of
 from tests.support.states import LEASE_LOST
 from tests.support.watching import CHANGED, DELETED, SNAPSHOT
 
@@ -19,13 +20,8 @@ async def delete(api: Api, job_id: str, **fields: object) -> None:
 
 async def types(api: Api, job_id: str, uid: str = "", page_size: int = 2) -> list[tuple[str, int]]:
     """Return whose each event of a trail is, with its revision, read in small pages."""
-    found, token = [], ""
-    while True:
-        request = ListJobEventsRequest(job_id=job_id, uid=uid, page_size=page_size, page_token=token)
-        page = await api.jobs.ListJobEvents(request)
-        found += [(event.uid, event.revision) for event in page.events]
-        if not (token := page.next_page_token):
-            return found
+    pages = pages_of(api.jobs.ListJobEvents, ListJobEventsRequest(job_id=job_id, uid=uid, page_size=page_size))
+    return [(event.uid, event.revision) async for page in pages for event in page.events]
 
 
 async def lived(api: Api, kind: str) -> list[Job]:

@@ -1,12 +1,13 @@
 """A server that several owners share, each with a key of its own."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest
 
 from tests.conftest import QUICK
+from tests.isolation.large_jobs import LargeLedger, large_ledger
 from tests.operate.conftest import Scrape, scrape
 from tests.support.databases import new_database
 from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
@@ -59,3 +60,10 @@ async def tenants(store: str, tmp_path: Path) -> AsyncIterator[Tenants]:
     shared = Tenants(store, tmp_path)
     yield shared
     await shared.close()
+
+
+@pytest.fixture
+def ledger(store: str, tmp_path: Path) -> Iterator[LargeLedger]:
+    """Return a ledger in this process, over a new database."""
+    with large_ledger(new_database(store, tmp_path)) as opened:
+        yield opened

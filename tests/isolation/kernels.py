@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from jobledger_service.app import families_of
-from jobledger_service.core.database.engines import open_database
+from jobledger_service.core.database.engines import Database, open_database
 from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.kernel import Environment, Kernel
 from jobledger_service.core.model.bounds.limits import SECOND
@@ -69,30 +69,39 @@ class Ledger:
 
 
 @asynccontextmanager
-async def opened(url: str, **settings: Any) -> AsyncIterator[Ledger]:
-    """Open a kernel over a new database."""
-    clock, commits = [1_000 * HOUR], list[Commit]()
+async def running_kernel(
+    database: Database, clock: list[int], on_commit: Callable[[Commit], object], **settings: Any
+) -> AsyncIterator[Kernel]:
+    """Run a kernel over a database, by a clock that the test sets."""
 
     def nothing(*_: object) -> None:
         pass
 
+    environment = Environment(Settings(queue_wait=60, **settings), database, lambda: str(uuid4()))
+    kernel = open_kernel(
+        environment,
+        families_of(environment),
+        on_commit=on_commit,
+        on_batch=nothing,
+        on_merged=nothing,
+        on_unreadable=nothing,
+        clock=SetClock(clock),
+        sample_jitter=lambda: 0.5,
+        random_bytes=bytes,
+        rate_limiter=None,
+    )
+    running = asyncio.create_task(kernel.committer.run())
+    yield kernel
+    kernel.committer.close()
+    await running
+    kernel.readers.close()
+
+
+@asynccontextmanager
+async def opened(url: str, **settings: Any) -> AsyncIterator[Ledger]:
+    """Open a kernel over a new database."""
+    clock, commits = [1_000 * HOUR], list[Commit]()
     with closing(open_database(url)) as database:
         upgrade(database)
-        environment = Environment(Settings(queue_wait=60, **settings), database, lambda: str(uuid4()))
-        kernel = open_kernel(
-            environment,
-            families_of(environment),
-            on_commit=commits.append,
-            on_batch=nothing,
-            on_merged=nothing,
-            on_unreadable=nothing,
-            clock=SetClock(clock),
-            sample_jitter=lambda: 0.5,
-            random_bytes=bytes,
-            rate_limiter=None,
-        )
-        running = asyncio.create_task(kernel.committer.run())
-        yield Ledger(kernel, clock, commits)
-        kernel.committer.close()
-        await running
-        kernel.readers.close()
+        async with running_kernel(database, clock, commits.append, **settings) as kernel:
+            yield Ledger(kernel, clock, commits)

@@ -70,18 +70,9 @@ class LargeLedger:
             raise outcome
         return outcome
 
-    def create(
-        self,
-        job_id: str,
-        sizes: Sequence[int],
-        owner: str = ALICE,
-        *,
-        fast: bool = False,
-        tries: int = 1,
-        **timeouts: int | None,
-    ) -> Job:
-        """Create a job with a chunk of so many items each; `timeouts` are run_timeout and attempt_timeout."""
-        self.do(self.new_job(job_id, sizes, owner, fast=fast, tries=tries, **timeouts))
+    def create(self, job_id: str, sizes: Sequence[int], owner: str = ALICE, **described: Any) -> Job:
+        """Create a job."""
+        self.do(self.new_job(job_id, sizes, owner, **described))
         return self.job(job_id, owner)
 
     def new_job(
@@ -94,7 +85,7 @@ class LargeLedger:
         tries: int = 1,
         **timeouts: int | None,
     ) -> CreateJob:
-        """Return the command that creates such a job."""
+        """Return the command that creates a job with a chunk of so many items each."""
         spec = JobSpec(
             owner,
             job_id,

@@ -1,7 +1,6 @@
 """Attempts cost a bounded number of rows, bytes and statements, and one that is damaged stops nothing."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 from jobledger_service.core.database.rows.attempts import jobs_of_task
@@ -25,18 +24,11 @@ from jobledger_service.core.write.commands import (
 )
 from sqlalchemy import event, func, select, update
 
-from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
-from tests.support.databases import new_database
+from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger
 
 MESSAGE = "\N{SNOWMAN}" * 4_096
 """The longest message, of three bytes each."""
 FIRST = AttemptPlace(-1, 0)
-
-
-@pytest.fixture
-def ledger(store: str, tmp_path: Path) -> Iterator[LargeLedger]:
-    with large_ledger(new_database(store, tmp_path)) as opened:
-        yield opened
 
 
 def kept_rows(ledger: LargeLedger) -> int:

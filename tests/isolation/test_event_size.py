@@ -1,8 +1,6 @@
 """What one commit changes on one job is at most 1 MiB: what is more goes to the next commits, and nothing is lost."""
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,18 +14,11 @@ from jobledger_service.core.write.commands import CompleteChunks, FailChunks, He
 from jobledger_service.core.write.postponed import Postponed
 from jobledger_service.core.write.working_set import MAX_EVENT_BYTES
 
-from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
-from tests.support.databases import new_database
+from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger
 
 pytestmark = pytest.mark.fast
 
 COUNT = 40
-
-
-@pytest.fixture
-def ledger(store: str, tmp_path: Path) -> Iterator[LargeLedger]:
-    with large_ledger(new_database(store, tmp_path)) as opened:
-        yield opened
 
 
 def artifacts(count: int, size: int = 2_000) -> dict[str, Artifact]:

@@ -1,7 +1,6 @@
 """A job of 10,000 chunks costs its verbs a few statements, its watchers a few bytes, and the others one transaction."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,17 +14,10 @@ from jobledger_service.core.write.commands import CancelJob, CreateJob, DeleteJo
 from jobledger_service.core.write.postponed import Postponed
 from jobledger_service.core.write.working_set import MAX_BATCH_ROWS, MAX_EVENT_BYTES
 
-from tests.isolation.large_jobs import ALICE, BOB, LargeLedger, large_ledger
-from tests.support.databases import new_database
+from tests.isolation.large_jobs import ALICE, BOB, LargeLedger
 
 GIVE_UP = Failure(WorkError("BROKEN"), 0.5, not_retryable=True)
 Verb = Callable[[LargeLedger, str], Any]
-
-
-@pytest.fixture
-def ledger(store: str, tmp_path: Path) -> Iterator[LargeLedger]:
-    with large_ledger(new_database(store, tmp_path)) as opened:
-        yield opened
 
 
 def cancelled(ledger: LargeLedger, job_id: str, *, force: bool = False) -> Any:

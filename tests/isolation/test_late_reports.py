@@ -1,7 +1,5 @@
 """A report that came before its lease's end is taken, however long it waited; the lease expires after that."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,19 +19,12 @@ from jobledger_service.core.write.commands import (
 )
 from jobledger_service.core.write.postponed import Postponed
 
-from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
-from tests.support.databases import new_database
+from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger
 
 pytestmark = pytest.mark.fast
 
 DELAY = 2_000_000
 REPORTS = ["heartbeat", "complete", "fail", "release"]
-
-
-@pytest.fixture
-def ledger(store: str, tmp_path: Path) -> Iterator[LargeLedger]:
-    with large_ledger(new_database(store, tmp_path)) as opened:
-        yield opened
 
 
 def report(name: str, one: ClaimedChunk, received: int) -> Any:

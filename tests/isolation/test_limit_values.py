@@ -1,8 +1,5 @@
 """A limit for each value of a label costs as much as its unfinished jobs, however many values there are."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from jobledger_service.core.model.bounds.slots import LimitScope
 from jobledger_service.core.model.job import JobSpec, job_key
@@ -15,17 +12,10 @@ from jobledger_service.features.limits.store import LimitStore
 from jobledger_service.features.limits.tables import limits
 from sqlalchemy import func, select
 
-from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
-from tests.support.databases import new_database
+from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger
 
 USER = LimitScope(label="user")
 STEP = 25
-
-
-@pytest.fixture
-def ledger(store: str, tmp_path: Path) -> Iterator[LargeLedger]:
-    with large_ledger(new_database(store, tmp_path)) as opened:
-        yield opened
 
 
 def of_user(job_id: str, user: str, owner: str = ALICE, label: str = "user", chunks: int = 1) -> CreateJob:

@@ -1,12 +1,10 @@
 """What is about many jobs goes in steps that are small by the rows of the jobs: others are carried out in between."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
-import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.import_service_pb2 import ImportedJob, ImportJobsRequest, ImportJobsResponse
 from jobledger.v1.job_pb2 import JobState as State
@@ -35,20 +33,13 @@ from jobledger_service.features.imports.api import ImportService
 from jobledger_service.features.limits.commands import GrantSlots, SetLimit
 from jobledger_service.transport.identity import Caller, Role
 
-from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
+from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger
 from tests.support.bounds import BOUND
-from tests.support.databases import new_database
 from tests.support.ledger import PATIENT
 
 SIZE = 900
 """Chunks of a job: two such jobs have room in one transaction, three have not."""
 GIVE_UP = Failure(WorkError("BROKEN"), 0.5, not_retryable=True)
-
-
-@pytest.fixture
-def ledger(store: str, tmp_path: Path) -> Iterator[LargeLedger]:
-    with large_ledger(new_database(store, tmp_path)) as opened:
-        yield opened
 
 
 def keys(count: int) -> list[str]:

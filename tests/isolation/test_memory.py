@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Coroutine, Iterator
 from contextvars import ContextVar
-from pathlib import Path
 
 import pytest
 from jobledger_service.core.current_call import begin_call
@@ -19,20 +18,13 @@ from jobledger_service.core.write.working_set import WorkingSet
 from jobledger_service.transport.in_flight import HARD, WRITTEN, InFlight
 from jobledger_service.transport.receiving import LARGE, LargeRequests
 
-from tests.isolation.large_jobs import ALICE, BOB, LargeLedger, is_refused, large_ledger
-from tests.support.databases import new_database
+from tests.isolation.large_jobs import ALICE, BOB, LargeLedger, is_refused
 
 MIB = 1_048_576
 COPIES = 8
 """How often a batch is in memory while it is written, from above: as rows, as parameters, encoded, in the database."""
 
 current: ContextVar[str] = ContextVar("current", default="")
-
-
-@pytest.fixture
-def ledger(store: str, tmp_path: Path) -> Iterator[LargeLedger]:
-    with large_ledger(new_database(store, tmp_path)) as opened:
-        yield opened
 
 
 @pytest.fixture

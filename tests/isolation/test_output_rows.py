@@ -1,8 +1,6 @@
 """Outputs are stored once: no event has them, and no later change of their job writes them again."""
 
-from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from jobledger_service.core.database.rows.deleted_jobs import MAX_TRIM_BYTES
@@ -18,16 +16,9 @@ from jobledger_service.core.write.commands import CompleteChunks, DeleteJob, Fai
 from jobledger_service.features.retention.store import SqlHistoryStore
 from sqlalchemy import event, func, select
 
-from tests.isolation.large_jobs import ALICE, LargeLedger, large_ledger
-from tests.support.databases import new_database
+from tests.isolation.large_jobs import ALICE, LargeLedger
 
 LARGE = b"\x0a\xff\xff\x03" + b"x" * 65_000
-
-
-@pytest.fixture
-def ledger(store: str, tmp_path: Path) -> Iterator[LargeLedger]:
-    with large_ledger(new_database(store, tmp_path)) as opened:
-        yield opened
 
 
 def stored(ledger: LargeLedger) -> dict[int, bytes]:

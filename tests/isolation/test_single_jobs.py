@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from jobledger_service.core.database.engines import OWNER_THREADS
@@ -16,15 +15,8 @@ from jobledger_service.core.read.loader import Loader
 from jobledger_service.core.read.queries import Queries
 from jobledger_service.core.read.readers import Readers
 
-from tests.isolation.large_jobs import ALICE, BOB, LargeLedger, large_ledger
+from tests.isolation.large_jobs import ALICE, BOB, LargeLedger
 from tests.support.bounds import BOUND
-from tests.support.databases import new_database
-
-
-@pytest.fixture
-def ledger(store: str, tmp_path: Path) -> Iterator[LargeLedger]:
-    with large_ledger(new_database(store, tmp_path)) as opened:
-        yield opened
 
 
 @pytest.fixture

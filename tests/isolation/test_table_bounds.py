@@ -1,13 +1,11 @@
 """No table grows without bound: each has a named bound, and what is kept only for a time goes."""
 
-import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest, SetQuotaRequest
@@ -15,19 +13,15 @@ from jobledger.v1.bulk_pb2 import CancelJobsRequest
 from jobledger.v1.webhook_pb2 import WEBHOOK_EVENT_TYPE_JOB_CREATED
 from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
-from jobledger_service.app import FEATURES, families_of
+from jobledger_service.app import FEATURES
 from jobledger_service.core.database.engines import Database, open_database
 from jobledger_service.core.duty import Duty
-from jobledger_service.core.kernel import Environment
 from jobledger_service.core.model.bounds.limits import SECOND
-from jobledger_service.core.opening import open_kernel
-from jobledger_service.settings import Settings
 from sqlalchemy import func, select
 
 from tests.bulk.runs import ended
 from tests.docs.documents import ROOT
 from tests.support.api import fresh_kind
-from tests.support.clocks import SetClock
 from tests.support.keys import ADMIN, CALLER, KeyedApi
 from tests.support.limits import each_scope, kind_scope, set_limit
 from tests.support.pauses import pause
@@ -35,6 +29,7 @@ from tests.support.schemas import metadata
 from tests.support.states import COMPLETED, FAILED
 
 from .conftest import Tenants
+from .kernels import running_kernel
 
 DAY = 86_400
 """Seconds."""
@@ -112,33 +107,16 @@ async def leave_rows(tenants: Tenants, owner: str) -> KeyedApi:
 @asynccontextmanager
 async def forgetting(database: Database, clock: list[int]) -> AsyncIterator[list[Duty]]:
     """Yield the duties that forget."""
-    settings = Settings(
-        event_retention=DAY,
-        audit_retention=2 * DAY,
-        statistics_retention=3 * DAY,
-        webhook_retention=DAY,
-        usage_retention=3 * DAY,
-    )
-    nothing = lambda *_: None  # noqa: E731
-    environment = Environment(settings, database, lambda: str(uuid4()))
-    kernel = open_kernel(
-        environment,
-        families_of(environment),
-        on_commit=nothing,
-        on_batch=nothing,
-        on_merged=nothing,
-        on_unreadable=nothing,
-        clock=SetClock(clock),
-        sample_jitter=lambda: 0.5,
-        random_bytes=bytes,
-        rate_limiter=None,
-    )
-    features = [feature.open(kernel) for feature in FEATURES]
-    running = asyncio.create_task(kernel.committer.run())
-    yield [duty for feature in features for duty in feature.duties if duty.name in FORGETTING]
-    kernel.committer.close()
-    await running
-    kernel.readers.close()
+    retentions = {
+        "event_retention": DAY,
+        "audit_retention": 2 * DAY,
+        "statistics_retention": 3 * DAY,
+        "webhook_retention": DAY,
+        "usage_retention": 3 * DAY,
+    }
+    async with running_kernel(database, clock, lambda _: None, **retentions) as kernel:
+        features = [feature.open(kernel) for feature in FEATURES]
+        yield [duty for feature in features for duty in feature.duties if duty.name in FORGETTING]
     for feature in features:
         if feature.close is not None:
             await feature.close()

@@ -1,8 +1,5 @@
 """The ends of attempts and of runs are strict by the ledger's clock, and ending many takes bounded batches."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.job import Job
@@ -18,20 +15,13 @@ from jobledger_service.core.write.commands import (
 )
 from jobledger_service.core.write.postponed import Postponed
 
-from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
-from tests.support.databases import new_database
+from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger
 
 pytestmark = pytest.mark.fast
 
 DELAY = 2_000_000
 LIMIT = 90_000_000
 """Of attempts and of runs: longer than a lease."""
-
-
-@pytest.fixture
-def ledger(store: str, tmp_path: Path) -> Iterator[LargeLedger]:
-    with large_ledger(new_database(store, tmp_path)) as opened:
-        yield opened
 
 
 def do_duty(ledger: LargeLedger) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 
 import grpc
 import pytest
@@ -23,7 +22,6 @@ from tests.support.errors import read, refused
 from tests.support.foreign import buf_curl
 from tests.support.keys import CALLER, KeyedApi, first_key
 from tests.support.server import Server
-from tests.test_server import refused_to_start
 
 CHANNELZ = "grpc.channelz.v1.Channelz"
 OF_ADMINS = {
@@ -208,9 +206,3 @@ def test_a_setting_that_cannot_be_is_refused_with_a_sentence(given: dict, result
 
 def test_other_hosts_are_admitted_when_the_operator_insists():
     check_settings(Settings(admin_listen="0.0.0.0:7071", insecure=True))
-
-
-def test_a_port_that_is_taken_is_reported(moved: tuple[Server, str], tmp_path: Path):
-    taken = admin_target(moved[0])
-    result = refused_to_start(tmp_path, "--listen", LOCAL, "--admin-listen", taken, status=78)
-    assert f"cannot listen on {taken}" in result

@@ -1,8 +1,6 @@
 """/metrics says what happened, in the form that Prometheus reads."""
 
-import socket
 from collections.abc import Callable
-from pathlib import Path
 
 import grpc
 import pytest
@@ -13,7 +11,7 @@ from jobledger_service.settings import InvalidSettingError, Settings
 from tests.operate.conftest import Start, scrape, scrape_when
 from tests.support.api import Api
 from tests.support.errors import refused
-from tests.support.server import Server, run_command
+from tests.support.server import Server
 from tests.support.states import COMPLETED
 
 Connect = Callable[[Server], Api]
@@ -109,11 +107,3 @@ def test_metrics_that_would_let_strangers_in_are_refused():
 def test_ports_for_all_processes_are_there():
     with pytest.raises(InvalidSettingError, match="4 processes take as many ports"):
         check_settings(Settings(database="postgresql://h/n", processes=4, metrics_listen="127.0.0.1:65533"))
-
-
-def test_a_port_that_is_taken_is_reported(tmp_path: Path):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        place = f"127.0.0.1:{taken.getsockname()[1]}"
-        ended = run_command(tmp_path, "serve", "--listen", "127.0.0.1:0", "--metrics-listen", place)
-    assert ended.returncode == 78
-    assert f"--metrics-listen: cannot listen on {place}: another process listens there" in ended.stderr

@@ -9,10 +9,12 @@ import grpc
 import pytest
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import Job
+from jobledger.v1.job_service_pb2 import ListJobEventsRequest
 from jobledger.v1.worker_service_pb2 import ClaimChunkRequest, ClaimedChunk
 
 from tests.support.api import Api, fresh_kind
 from tests.support.errors import read
+from tests.support.pages import pages_of
 from tests.support.postgres import connect as connect_to_database
 from tests.support.server import Server
 from tests.support.states import COMPLETED, OK, summary
@@ -25,14 +27,9 @@ WORKERS, JOBS, CHUNKS = 24, 3, 100
 
 async def chunks_by(api: Api, job: Job, type_: ChangeType) -> Counter[int]:
     """Count, from a job's history, how often something happened to each chunk."""
-    counts: Counter[int] = Counter()
-    token = ""
-    while True:
-        page = await api.list_events(job.job_id, page_size=500, page_token=token)
-        changes = [change for event in page.events for change in event.changes]
-        counts.update(change.chunk_index for change in changes if change.type == type_)
-        if not (token := page.next_page_token):
-            return counts
+    pages = pages_of(api.jobs.ListJobEvents, ListJobEventsRequest(job_id=job.job_id, page_size=500))
+    changes = [change async for page in pages for event in page.events for change in event.changes]
+    return Counter(change.chunk_index for change in changes if change.type == type_)
 
 
 async def work(apis: list[Api], kind: str, name: str, left: list[int]) -> list[ClaimedChunk]:

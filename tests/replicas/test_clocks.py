@@ -149,21 +149,28 @@ async def test_a_clock_that_is_set_back_takes_no_lease_and_no_commit_back_with_i
     assert times[-1] > times[0]
 
 
-async def test_a_lease_ends_when_it_should_though_the_clock_was_set_back(machines: Start):
-    one = machines("sqlite", 0)
-    [server] = one.servers
-    await one.make_keys()
-    alice, bob = (one.api(server, key) for key in one.keys)
+async def leases_end_when_they_should(
+    alice: KeyedApi, bob: KeyedApi, meanwhile: Callable[[], object] = lambda: None
+) -> None:
+    """Hold that a short lease of alice's ends, and that a long one of bob's does not."""
     kind = fresh_kind()
     job, _ = await asyncio.gather(alice.create(kind), bob.create(kind))
     [long] = await bob.claim(kind, lease_duration={"seconds": LEASE})
     async with alice.watch_job(job.job_id, mode=WatchMode.WATCH_MODE_EVERY) as watch:
         await watch.change()
         await alice.claim(kind, lease_duration={"seconds": 2})
-        server.set_clock(-SKEW * 60)
+        meanwhile()
         assert (await watch.change()).job.chunks_summary.processing == 1
         assert (await watch.change()).job.chunks_summary.processing == 0
     assert {result.status for result in await bob.complete(long)} == {OK}
+
+
+async def test_a_lease_ends_when_it_should_though_the_clock_was_set_back(machines: Start):
+    one = machines("sqlite", 0)
+    [server] = one.servers
+    await one.make_keys()
+    alice, bob = (one.api(server, key) for key in one.keys)
+    await leases_end_when_they_should(alice, bob, lambda: server.set_clock(-SKEW * 60))
 
 
 def following(machines: Start, store: str, ahead: int = 0) -> Machines:
@@ -233,15 +240,7 @@ async def test_a_clock_that_was_an_hour_ahead_at_the_start_makes_no_job_early_an
     await one.make_keys(expire_time=datetime.now(UTC) + timedelta(minutes=10))
     alice, bob = (one.api(one.servers[-1], key) for key in one.keys)
     await no_early_job(one)
-    kind = fresh_kind()
-    job, _ = await asyncio.gather(alice.create(kind), bob.create(kind))
-    [long] = await bob.claim(kind, lease_duration={"seconds": LEASE})
-    async with alice.watch_job(job.job_id, mode=WatchMode.WATCH_MODE_EVERY) as watch:
-        await watch.change()
-        await alice.claim(kind, lease_duration={"seconds": 2})
-        assert (await watch.change()).job.chunks_summary.processing == 1
-        assert (await watch.change()).job.chunks_summary.processing == 0
-    assert {result.status for result in await bob.complete(long)} == {OK}
+    await leases_end_when_they_should(alice, bob)
     await one.close()
     times = commit_times(one.database)
     assert times == sorted(times)

@@ -6,6 +6,7 @@ from jobledger.v1.limit_service_pb2 import DeleteLimitRequest, Limit, ListLimits
 from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
 
 from tests.support.api import Api
+from tests.support.pages import pages_of
 
 
 def kind_scope(kind: str) -> LimitScope:
@@ -42,14 +43,10 @@ async def limit(api: Api, scope: LimitScope) -> Limit | None:
 
 async def listed_limits(api: Api, page_size: int = 0) -> list[Limit]:
     """Return all limits, page by page."""
-    request, found = ListLimitsRequest(page_size=page_size), list[Limit]()
-    while True:
-        page = await LimitServiceStub(api.channel).ListLimits(request)
-        assert len(page.limits) <= (page_size or 100)
-        found += map(counted, page.limits)
-        request.page_token = page.next_page_token
-        if not page.next_page_token:
-            return found
+    request = ListLimitsRequest(page_size=page_size)
+    pages = [page.limits async for page in pages_of(LimitServiceStub(api.channel).ListLimits, request)]
+    assert max(map(len, pages)) <= (page_size or 100)
+    return [counted(limit) for limits in pages for limit in limits]
 
 
 async def granted(api: Api, job_id: str) -> Job:

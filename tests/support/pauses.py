@@ -4,6 +4,7 @@ from jobledger.v1 import limit_service_pb2 as rpc
 from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
 
 from tests.support.api import Api
+from tests.support.pages import pages_of
 
 
 async def pause(api: Api, kind: str, reason: str = "") -> rpc.PausedKind:
@@ -17,11 +18,7 @@ async def resume(api: Api, kind: str) -> bool:
 
 async def paused_kinds(api: Api, page_size: int = 0) -> list[rpc.PausedKind]:
     """Return all paused kinds, page by page."""
-    request, found = rpc.ListPausedKindsRequest(page_size=page_size), list[rpc.PausedKind]()
-    while True:
-        page = await LimitServiceStub(api.channel).ListPausedKinds(request)
-        assert len(page.paused_kinds) <= (page_size or 100)
-        found += page.paused_kinds
-        request.page_token = page.next_page_token
-        if not page.next_page_token:
-            return found
+    request = rpc.ListPausedKindsRequest(page_size=page_size)
+    pages = [page.paused_kinds async for page in pages_of(LimitServiceStub(api.channel).ListPausedKinds, request)]
+    assert max(map(len, pages)) <= (page_size or 100)
+    return [paused for kinds in pages for paused in kinds]

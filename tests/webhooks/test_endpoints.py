@@ -9,6 +9,7 @@ from jobledger.v1 import webhook_service_pb2 as rpc
 from jobledger_service.core.model.bounds.limits import MAX_REPLY_BYTES
 
 from tests.support.errors import invalid, refused
+from tests.support.pages import pages_of
 from tests.support.receiver import Receiver
 from tests.webhooks.conftest import ALL_TYPES, CREATED, TYPES, Hooks
 
@@ -97,13 +98,8 @@ async def test_there_may_be_a_hundred_and_they_are_listed_in_pages(hook: Hooks):
     with refused(grpc.StatusCode.FAILED_PRECONDITION, "TOO_MANY_WEBHOOKS") as result:
         await create(hook)
     assert result.metadata == {"limit": "100"}
-    listed, token = [], ""
-    while True:
-        page = await hook.calls.ListWebhooks(rpc.ListWebhooksRequest(page_size=30, page_token=token))
-        listed += [webhook.webhook_id for webhook in page.webhooks]
-        if not (token := page.next_page_token):
-            break
-    assert listed == ids
+    pages = pages_of(hook.calls.ListWebhooks, rpc.ListWebhooksRequest(page_size=30))
+    assert [webhook.webhook_id async for page in pages for webhook in page.webhooks] == ids
     with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
         await hook.calls.ListWebhooks(rpc.ListWebhooksRequest(page_token="x"))
 
@@ -118,15 +114,10 @@ async def test_a_page_of_the_largest_webhooks_fits_into_a_reply(hook: Hooks):
     for _ in range(36):
         made = await hook.create_at(url, labels=labels, kinds=kinds, description="\U0001f99c" * 1_024)
         ids.append(made.webhook.webhook_id)
-    listed, sizes, token = [], [], ""
-    while not sizes or token:
-        page = await hook.calls.ListWebhooks(rpc.ListWebhooksRequest(page_token=token))
-        listed += [webhook.webhook_id for webhook in page.webhooks]
-        sizes.append(page.ByteSize())
-        token = page.next_page_token
-    assert listed == ids
-    assert len(sizes) == 2
-    assert max(sizes) < MAX_REPLY_BYTES + 1_024
+    pages = [page async for page in pages_of(hook.calls.ListWebhooks, rpc.ListWebhooksRequest())]
+    assert [webhook.webhook_id for page in pages for webhook in page.webhooks] == ids
+    assert len(pages) == 2
+    assert max(page.ByteSize() for page in pages) < MAX_REPLY_BYTES + 1_024
 
 
 async def test_deliveries_are_listed_in_pages_newest_first(hook: Hooks, receiver: Receiver, kind: str):
