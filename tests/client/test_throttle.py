@@ -36,10 +36,15 @@ def called(throttle: Throttle, *, accepted: int, refused: int, now: float = 0.0)
         throttle.record("CreateJob", now, error)
 
 
-def test_without_a_refusal_every_call_is_sent():
+@pytest.mark.parametrize(
+    ("accepted", "refused", "now"),
+    [(100, 0, 0.0), (950, 50, 0.0), (0, 1, 3.0), (0, 1_000, 12.0)],
+    ids=["no refusal", "a few among many accepted", "a lone caller waited for the delay", "seconds after the last"],
+)
+def test_every_call_is_sent_without_a_refusal_that_counts(accepted: int, refused: int, now: float):
     throttle = Throttle()
-    for _ in range(100):
-        assert throttle.check("CreateJob", 0.0, NEVER) is None
+    called(throttle, accepted=accepted, refused=refused)
+    assert throttle.check("CreateJob", now, NEVER) is None
 
 
 def test_a_held_back_call_fails_as_the_refused_one_with_the_delay_that_is_left():
@@ -61,12 +66,6 @@ def test_as_many_calls_are_sent_as_are_accepted_and_a_tenth_more(accepted: int, 
         assert (throttle.check("CreateJob", 0.0, sample) is None) is is_sent
 
 
-def test_a_few_refusals_among_many_accepted_calls_hold_nothing_back():
-    throttle = Throttle()
-    called(throttle, accepted=950, refused=50)
-    assert throttle.check("CreateJob", 0.0, NEVER) is None
-
-
 def test_held_back_calls_count_so_that_more_callers_send_no_more():
     throttle = Throttle()
     called(throttle, accepted=10, refused=10)
@@ -83,19 +82,12 @@ def test_when_the_delay_is_over_the_share_doubles_with_each_second():
             assert (throttle.check("CreateJob", now, sample) is None) is is_sent
 
 
-def test_seconds_after_the_last_refusal_every_call_is_sent_until_the_next_one():
+def test_a_refusal_after_long_counts_again():
     throttle = Throttle()
     called(throttle, accepted=0, refused=1_000)
-    assert throttle.check("CreateJob", 12.0, NEVER) is None
     throttle.record("CreateJob", 12.0, FULL)
     assert throttle.check("CreateJob", 12.0, NEVER) is not None
     assert throttle.check("CreateJob", 10_000.0, NEVER) is None
-
-
-def test_a_lone_caller_who_waited_for_the_delay_is_not_held_back():
-    throttle = Throttle()
-    called(throttle, accepted=0, refused=1)
-    assert throttle.check("CreateJob", 3.0, NEVER) is None
 
 
 def test_while_it_recovers_a_held_back_call_is_to_wait_a_second():

@@ -185,14 +185,19 @@ async def _result(task: Task) -> list[ClaimedChunk]:
         return []
 
 
+async def abandon(opened: Ledgered, request: ClaimChunks) -> None:
+    """Begin a claim whose caller leaves when it is committed."""
+    left = opened.begin(request)
+    opened.on_commit = lambda commit: left.cancel() and None if commit.touched else None
+    assert await _result(left) == []
+    opened.on_commit = lambda _: None
+
+
 async def test_leases_of_a_claim_with_a_request_id_wait_for_its_repetition(ledger: Ledger):
     async with running(ledger) as opened:
         await opened.committer.submit(job_of("k", chunks=3))
         request = ClaimChunks("me", ("k",), 2, Claim("worker", MINUTE), request_id="once")
-        left = opened.begin(request)
-        opened.on_commit = lambda commit: left.cancel() and None if commit.touched else None
-        assert await _result(left) == []
-        opened.on_commit = lambda _: None
+        await abandon(opened, request)
         repeated, other = await opened.begin(request), await opened.begin(claim(limit=3))
         assert [(one.chunk.index, one.chunk.attempt, one.chunk.fence) for one in repeated] == [(0, 1, 1), (1, 1, 1)]
         assert [one.chunk.index for one in other] == [2]
@@ -205,10 +210,7 @@ async def test_leases_that_nobody_asks_for_again_are_released_without_an_attempt
     async with running(ledger) as opened:
         await opened.committer.submit(job_of("k", chunks=2))
         request = ClaimChunks("me", ("k",), 2, Claim("worker", MINUTE), request_id="once")
-        left = opened.begin(request)
-        opened.on_commit = lambda commit: left.cancel() and None if commit.touched else None
-        assert await _result(left) == []
-        opened.on_commit = lambda _: None
+        await abandon(opened, request)
         await opened.claims.settle()
         for _ in range(2):
             anew = await opened.begin(request)
@@ -220,9 +222,6 @@ async def test_leases_that_nothing_extends_are_not_kept_for_a_repetition(ledger:
         spec = JobSpec("me", "short", "k", b"", attempt_timeout=MINUTE // 2)
         await opened.committer.submit(CreateJob(NewJob(spec, [0]), "caller"))
         request = ClaimChunks("me", ("k",), 1, Claim("worker", MINUTE), request_id="once")
-        left = opened.begin(request)
-        opened.on_commit = lambda commit: left.cancel() and None if commit.touched else None
-        assert await _result(left) == []
-        opened.on_commit = lambda _: None
+        await abandon(opened, request)
         [anew] = await opened.begin(request)
         assert (anew.chunk.attempt, anew.chunk.fence) == (1, 2)
