@@ -51,7 +51,7 @@ class Ledger:
     async def fail(self, owner: str, claimed: list[ClaimedChunk], delay: int | None = None) -> None:
         """Fail an attempt at each chunk, which waits before the next."""
         failure = Failure(WorkError("BOOM", ""), 0.5, retry_delay=delay)
-        items = [(one.lease, NOTHING_NEW, failure, "") for one in claimed]
+        items = [(one.lease, NOTHING_NEW, failure) for one in claimed]
         await self.kernel.committer.submit(FailChunks(owner, items))
 
     async def cancel(self, owner: str, count: int) -> None:
