@@ -196,7 +196,7 @@ async def test_a_run_over_a_named_owners_jobs_is_the_admins_own(
     api, actor = ops
     mine, *job_ids = [(await one.create(kind)).job_id for one in (api, theirs, theirs, theirs)]
     by_filter = CancelJobsRequest(filter={"owner": owner, "kinds": [kind]}, request_id=uuid4().hex, reason="an outage")
-    preview = CancelJobsRequest(dry_run=True)
+    preview = CancelJobsRequest(validate_only=True)
     preview.MergeFrom(by_filter)
     shown = await api.jobs.CancelJobs(preview)
     assert (shown.matched_count, {one.owner for one in shown.sample}) == (3, {owner})
@@ -329,7 +329,7 @@ async def test_the_sdk_and_the_command_line_act_for_an_owner(
         assert run(["retry", by_cli, *place]) == 0
         assert run(["delete", by_cli, "--force", *place]) == 0
         capsys.readouterr()
-        assert run(["cancel", *many, "--dry-run", *place]) == 0
+        assert run(["cancel", *many, "--validate-only", *place]) == 0
         assert "3 jobs" in capsys.readouterr().out
         assert run(["cancel", *many, *place]) == 0
         assert run(["watch", *many, *place]) == 4

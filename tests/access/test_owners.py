@@ -159,7 +159,7 @@ async def test_another_owner_neither_counts_nor_exports_nor_means_a_job(mine: Ke
     exported = other.jobs.ExportJobs(ExportJobsRequest(format=ExportFormat.EXPORT_FORMAT_JSON_LINES))
     assert job.job_id.encode() not in b"".join([piece.data async for piece in exported])
     for wanted in ({"filter": {"search": kind}}, {"job_ids": [job.job_id]}):
-        meant = await other.jobs.CancelJobs(CancelJobsRequest(dry_run=True, **wanted))
+        meant = await other.jobs.CancelJobs(CancelJobsRequest(validate_only=True, **wanted))
         assert (meant.matched_count, list(meant.sample)) == (0, [])
     own = (await mine.stats(kinds=[kind])).total
     assert (own.now.queued, own.failures[0].error_code, own.failures[0].example_job_id) == (1, kind, f"failed-{kind}")

@@ -104,7 +104,7 @@ async def test_stored_jobs_are_bounded_until_one_is_deleted(tenant: Tenant):
     assert await tenant.used() == (2, 2)
 
 
-async def test_each_job_of_a_batch_has_its_own_outcome_and_a_dry_run_has_the_same(tenant: Tenant):
+async def test_each_job_of_a_batch_has_its_own_outcome_and_a_validate_only_has_the_same(tenant: Tenant):
     await tenant.allow(max_unfinished_jobs=3)
     api, requests = tenant.apis[0], [CreateJobRequest(kind=tenant.kind)] * 5
     checked = await create_batch(api, *requests, validate_only=True)

@@ -57,10 +57,10 @@ async def test_named_jobs_are_meant_once_each_and_refusals_stop_nothing(api: Api
     assert (await api.get(failed)).retry_count == 1
 
 
-async def test_a_dry_run_counts_and_shows_and_does_nothing(api: Api, kind: str):
+async def test_a_validate_only_counts_and_shows_and_does_nothing(api: Api, kind: str):
     job_ids = await create_many(api, kind, 12, display_name="one of many", labels={"a": "b"})
-    by_filter = await cancel(api, filter={"kinds": [kind]}, dry_run=True)
-    by_id = await cancel(api, job_ids=job_ids, dry_run=True)
+    by_filter = await cancel(api, filter={"kinds": [kind]}, validate_only=True)
+    by_id = await cancel(api, job_ids=job_ids, validate_only=True)
     for answer in (by_filter, by_id):
         assert (answer.matched_count, len(answer.sample), answer.HasField("job")) == (12, 10, False)
         one = answer.sample[0]
@@ -179,7 +179,7 @@ async def test_the_service_own_jobs_are_never_meant(api: Api, kind: str):
     await create_many(api, kind, 1)
     run = await ended(api, (await cancel(api, filter={"kinds": [kind]})).job.job_id)
     until = {"create_time": {"end_time": datetime.now(UTC), "start_time": run.create_time}}
-    everything = await api.jobs.DeleteJobs(DeleteJobsRequest(filter=until, dry_run=True))
+    everything = await api.jobs.DeleteJobs(DeleteJobsRequest(filter=until, validate_only=True))
     assert run.job_id not in [job.job_id for job in everything.sample]
     named = await ended(api, (await api.jobs.DeleteJobs(DeleteJobsRequest(job_ids=[run.job_id]))).job.job_id)
     assert [reason_of(one) for one in report(named)["refusals"]] == ["INVALID_FIELD"]
@@ -190,7 +190,7 @@ async def test_the_service_own_jobs_are_never_meant(api: Api, kind: str):
 async def test_requests_that_do_not_report_which_jobs_are_refused(api: Api, kind: str, request_type: type):
     call = getattr(api.jobs, request_type.__name__.removesuffix("Request"))
     everything = {"filter": {"create_time": {"end_time": datetime.now(UTC)}}}
-    assert (await call(request_type(**everything, dry_run=True))).matched_count >= 0
+    assert (await call(request_type(**everything, validate_only=True))).matched_count >= 0
     with invalid("filter"):
         await call(request_type())
     with invalid("filter"):

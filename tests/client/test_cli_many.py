@@ -32,14 +32,14 @@ def state(shell: Shell, job_id: str) -> str:
     return shell.json("get", job_id)["state"]
 
 
-def test_a_dry_run_shows_what_is_meant(shell: Shell, kind: str, job_ids: list[str]):
-    result = shell("cancel", "--kind", kind, "--state", "QUEUED", "--dry-run")
+def test_a_validate_only_shows_what_is_meant(shell: Shell, kind: str, job_ids: list[str]):
+    result = shell("cancel", "--kind", kind, "--state", "QUEUED", "--validate-only")
     assert "3 jobs" in result
     assert [job_id in result for job_id in job_ids] == [True, True, True, False]
     for verb in (("cancel",), ("update", "--priority", "1")):  # --since is short for --created-since
-        assert "4 jobs" in shell(*verb, "--kind", kind, "--since", "1d", "--dry-run")
-    assert "1 job" in shell("delete", "--kind", kind, "--since", "1d", "--dry-run")  # and here for --ended-since
-    document = shell.json("cancel", *job_ids, "--dry-run")
+        assert "4 jobs" in shell(*verb, "--kind", kind, "--since", "1d", "--validate-only")
+    assert "1 job" in shell("delete", "--kind", kind, "--since", "1d", "--validate-only")  # and here for --ended-since
+    document = shell.json("cancel", *job_ids, "--validate-only")
     assert (document["matchedCount"], len(document["sample"]), document.get("job")) == ("4", 4, None)
     assert state(shell, job_ids[0]) == "JOB_STATE_QUEUED"
 
@@ -86,7 +86,7 @@ def test_dead_letters_are_counted_and_retried_in_one_line(server: Server, shell:
             [one] = client.leases.claim_chunks([kind], worker="w")
             failure = {"lease_token": one.lease.token, "error": {"code": code}, "not_retryable": True}
             client.leases.fail_chunks([ChunkFailure(**failure)])
-    preview = shell(*words, "--dry-run")
+    preview = shell(*words, "--validate-only")
     assert "1 job" in preview
     assert [job_id in preview for job_id in job_ids] == [True, False, False, False]
     assert "--yes is required" in shell(*words, code=2)
@@ -131,7 +131,7 @@ def test_a_run_need_not_be_followed(shell: Shell, kind: str, job_ids: list[str])
     run = shell("delete", "--kind", kind, "--force", "--yes", "--detach").strip()
     assert "4 applied" in shell("watch", run)
     shell("get", job_ids[0], code=66)
-    assert shell("delete", "--kind", kind, "--yes", "--dry-run").strip() == "0 jobs"
+    assert shell("delete", "--kind", kind, "--yes", "--validate-only").strip() == "0 jobs"
 
 
 def test_a_run_that_would_change_no_job_is_not_begun(shell: Shell, kind: str):
@@ -174,7 +174,7 @@ def test_a_filter_in_one_option_is_that_of_many(shell: Shell, kind: str, job_ids
     words = [f"kind={kind}", "state=QUEUED", "label.team=a", "min-priority=7", "created-since=2h", "owner=default"]
     named = [word for pair in zip(["--filter"] * 6, words, strict=True) for word in pair]
     assert [job["jobId"] for job in shell.json("list", *named)["jobs"]] == [job_ids[0]]
-    result = shell("cancel", *named[:-2], "--dry-run")
+    result = shell("cancel", *named[:-2], "--validate-only")
     assert job_ids[0] in result
     assert "1 job" in result
 

@@ -96,7 +96,7 @@ def test_selected_jobs_are_counted_and_then_cancelled(
     page.get_by_role("button", name="Cancel …").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_text("2 jobs selected.").wait_for()
-    assert [job.state for job in client.list_jobs(kinds=[kind])] == [JobState.QUEUED] * 3, "a dry run changes nothing"
+    assert [job.state for job in client.list_jobs(kinds=[kind])] == [JobState.QUEUED] * 3, "a count changes nothing"
     dialog.get_by_label("Reason").fill("not needed any more")
     dialog.get_by_role("button", name="Cancel 2 jobs").click()
     dialog.get_by_text("Completed: 2 applied, 0 unchanged, 0 refused").wait_for()

@@ -26,8 +26,8 @@ class BulkCalls:
 
     The response's `job` is the run, a job of kind "jobledger.bulk": `client.wait(response.job.job_id)` returns it when
     it has ended, and the metadata of its artifact "report" counts what was applied, unchanged and refused. With
-    `dry_run`, or without a matching job, there is no run, only `matched_count` and a `sample`. Without a `request_id`
-    the client makes one, so that a repeated attempt starts no second run. Each call raises
+    `validate_only`, or without a matching job, there is no run, only `matched_count` and a `sample`. Without a
+    `request_id` the client makes one, so that a repeated attempt starts no second run. Each call raises
     InvalidFieldError and RequestIdReusedError beside the errors of every write.
     """
 
@@ -42,7 +42,7 @@ class BulkCalls:
         reason: str = "",
         grace_period: values.DurationLike | None = None,
         force: bool = False,
-        dry_run: bool = False,
+        validate_only: bool = False,
         request_id: str = "",
         timeout: timedelta | None = None,
         **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
@@ -51,7 +51,7 @@ class BulkCalls:
         request = bulk.CancelJobsRequest(
             filter=_filter(filter),
             job_ids=job_ids,
-            dry_run=dry_run,
+            validate_only=validate_only,
             request_id=request_id or str(uuid4()),
             reason=reason,
             grace_period=values.duration(grace_period),
@@ -64,7 +64,7 @@ class BulkCalls:
         *,
         job_ids: Iterable[str] = (),
         reason: str = "",
-        dry_run: bool = False,
+        validate_only: bool = False,
         request_id: str = "",
         timeout: timedelta | None = None,
         **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
@@ -73,7 +73,7 @@ class BulkCalls:
         request = bulk.RetryJobsRequest(
             filter=_filter(filter),
             job_ids=job_ids,
-            dry_run=dry_run,
+            validate_only=validate_only,
             request_id=request_id or str(uuid4()),
             reason=reason,
         )
@@ -86,7 +86,7 @@ class BulkCalls:
         reason: str = "",
         force: bool = False,
         delete_artifacts: bool = False,
-        dry_run: bool = False,
+        validate_only: bool = False,
         request_id: str = "",
         timeout: timedelta | None = None,
         **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
@@ -95,7 +95,7 @@ class BulkCalls:
         request = bulk.DeleteJobsRequest(
             filter=_filter(filter),
             job_ids=job_ids,
-            dry_run=dry_run,
+            validate_only=validate_only,
             request_id=request_id or str(uuid4()),
             reason=reason,
             force=force,
@@ -109,7 +109,7 @@ class BulkCalls:
         *,
         job_ids: Iterable[str] = (),
         reason: str = "",
-        dry_run: bool = False,
+        validate_only: bool = False,
         request_id: str = "",
         timeout: timedelta | None = None,
         **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
@@ -118,7 +118,7 @@ class BulkCalls:
         request = bulk.UpdateJobsRequest(
             filter=_filter(filter),
             job_ids=job_ids,
-            dry_run=dry_run,
+            validate_only=validate_only,
             request_id=request_id or str(uuid4()),
             reason=reason,
             **changes.fields(),

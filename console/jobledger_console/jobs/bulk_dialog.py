@@ -1,4 +1,4 @@
-"""The dialog of a verb over jobs: a dry run, then the run with its progress and its result."""
+"""The dialog of a verb over jobs: a count, then the run with its progress and its result."""
 
 from typing import Final
 
@@ -39,7 +39,7 @@ class _BulkDialog:
         with self._dialog.body:
             element("p", "Counting …", classes="quiet", role="status")
         try:
-            counted = await self._verb.call(self._page.client, self._jobs, Choices(), True)  # noqa: FBT003 - a dry run
+            counted = await self._verb.call(self._page.client, self._jobs, Choices(), True)  # noqa: FBT003 - validate_only
         except JobledgerError as error:
             self._fail(error)
             return

@@ -57,25 +57,31 @@ class Verb:
     is_dangerous: bool = False
 
 
-async def _cancel(client: AsyncJobClient, jobs: Target, choices: Choices, dry_run: bool) -> BulkResponse:  # noqa: FBT001
+async def _cancel(client: AsyncJobClient, jobs: Target, choices: Choices, validate_only: bool) -> BulkResponse:  # noqa: FBT001
     return await client.bulk.cancel_jobs(
-        reason=choices.reason, force=choices.force, dry_run=dry_run, timeout=_TIMEOUT, **jobs.fields()
+        reason=choices.reason, force=choices.force, validate_only=validate_only, timeout=_TIMEOUT, **jobs.fields()
     )
 
 
-async def _retry(client: AsyncJobClient, jobs: Target, choices: Choices, dry_run: bool) -> BulkResponse:  # noqa: FBT001
-    return await client.bulk.retry_jobs(reason=choices.reason, dry_run=dry_run, timeout=_TIMEOUT, **jobs.fields())
+async def _retry(client: AsyncJobClient, jobs: Target, choices: Choices, validate_only: bool) -> BulkResponse:  # noqa: FBT001
+    return await client.bulk.retry_jobs(
+        reason=choices.reason, validate_only=validate_only, timeout=_TIMEOUT, **jobs.fields()
+    )
 
 
-async def _prioritise(client: AsyncJobClient, jobs: Target, choices: Choices, dry_run: bool) -> BulkResponse:  # noqa: FBT001
+async def _prioritise(client: AsyncJobClient, jobs: Target, choices: Choices, validate_only: bool) -> BulkResponse:  # noqa: FBT001
     return await client.bulk.update_jobs(
-        JobChanges(priority=choices.priority), reason=choices.reason, dry_run=dry_run, timeout=_TIMEOUT, **jobs.fields()
+        JobChanges(priority=choices.priority),
+        reason=choices.reason,
+        validate_only=validate_only,
+        timeout=_TIMEOUT,
+        **jobs.fields(),
     )
 
 
-async def _delete(client: AsyncJobClient, jobs: Target, choices: Choices, dry_run: bool) -> BulkResponse:  # noqa: FBT001
+async def _delete(client: AsyncJobClient, jobs: Target, choices: Choices, validate_only: bool) -> BulkResponse:  # noqa: FBT001
     return await client.bulk.delete_jobs(
-        reason=choices.reason, force=choices.force, dry_run=dry_run, timeout=_TIMEOUT, **jobs.fields()
+        reason=choices.reason, force=choices.force, validate_only=validate_only, timeout=_TIMEOUT, **jobs.fields()
     )
 
 

@@ -39,13 +39,13 @@ class CancelJobsRequest(_message.Message):
 
     FILTER_FIELD_NUMBER: _builtins.int
     JOB_IDS_FIELD_NUMBER: _builtins.int
-    DRY_RUN_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     GRACE_PERIOD_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
-    dry_run: _builtins.bool
-    """dry_run only counts the jobs and shows a sample."""
+    validate_only: _builtins.bool
+    """validate_only only counts the jobs and shows a sample."""
     request_id: _builtins.str
     """request_id makes a retry of this call safe, as in CreateJob. Empty: no protection."""
     reason: _builtins.str
@@ -69,7 +69,7 @@ class CancelJobsRequest(_message.Message):
         *,
         filter: _filter_pb2.JobFilter | None = ...,
         job_ids: _abc.Iterable[_builtins.str] | None = ...,
-        dry_run: _builtins.bool = ...,
+        validate_only: _builtins.bool = ...,
         request_id: _builtins.str = ...,
         reason: _builtins.str = ...,
         grace_period: _duration_pb2.Duration | None = ...,
@@ -77,7 +77,7 @@ class CancelJobsRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "grace_period", b"grace_period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "filter", b"filter", "force", b"force", "grace_period", b"grace_period", "job_ids", b"job_ids", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "force", b"force", "grace_period", b"grace_period", "job_ids", b"job_ids", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -99,7 +99,7 @@ class CancelJobsResponse(_message.Message):
     """matched_is_lower_bound is true when there may be more than matched_count (see ListJobsResponse)."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """job is the run, in view BASIC. Absent in a dry run, and when no job is selected."""
+        """job is the run, in view BASIC. Absent with validate_only, and when no job is selected."""
 
     @_builtins.property
     def sample(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
@@ -129,11 +129,11 @@ class RetryJobsRequest(_message.Message):
 
     FILTER_FIELD_NUMBER: _builtins.int
     JOB_IDS_FIELD_NUMBER: _builtins.int
-    DRY_RUN_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
-    dry_run: _builtins.bool
-    """dry_run only counts the jobs and shows a sample."""
+    validate_only: _builtins.bool
+    """validate_only only counts the jobs and shows a sample."""
     request_id: _builtins.str
     """request_id makes a retry of this call safe, as in CreateJob. Empty: no protection."""
     reason: _builtins.str
@@ -151,13 +151,13 @@ class RetryJobsRequest(_message.Message):
         *,
         filter: _filter_pb2.JobFilter | None = ...,
         job_ids: _abc.Iterable[_builtins.str] | None = ...,
-        dry_run: _builtins.bool = ...,
+        validate_only: _builtins.bool = ...,
         request_id: _builtins.str = ...,
         reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "filter", b"filter", "job_ids", b"job_ids", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "job_ids", b"job_ids", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -179,7 +179,7 @@ class RetryJobsResponse(_message.Message):
     """matched_is_lower_bound is true when there may be more than matched_count (see ListJobsResponse)."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """job is the run, in view BASIC. Absent in a dry run, and when no job is selected."""
+        """job is the run, in view BASIC. Absent with validate_only, and when no job is selected."""
 
     @_builtins.property
     def sample(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
@@ -209,13 +209,13 @@ class DeleteJobsRequest(_message.Message):
 
     FILTER_FIELD_NUMBER: _builtins.int
     JOB_IDS_FIELD_NUMBER: _builtins.int
-    DRY_RUN_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
     DELETE_ARTIFACTS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
-    dry_run: _builtins.bool
-    """dry_run only counts the jobs and shows a sample."""
+    validate_only: _builtins.bool
+    """validate_only only counts the jobs and shows a sample."""
     request_id: _builtins.str
     """request_id makes a retry of this call safe, as in CreateJob. Empty: no protection."""
     force: _builtins.bool
@@ -237,7 +237,7 @@ class DeleteJobsRequest(_message.Message):
         *,
         filter: _filter_pb2.JobFilter | None = ...,
         job_ids: _abc.Iterable[_builtins.str] | None = ...,
-        dry_run: _builtins.bool = ...,
+        validate_only: _builtins.bool = ...,
         request_id: _builtins.str = ...,
         force: _builtins.bool = ...,
         delete_artifacts: _builtins.bool = ...,
@@ -245,7 +245,7 @@ class DeleteJobsRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete_artifacts", b"delete_artifacts", "dry_run", b"dry_run", "filter", b"filter", "force", b"force", "job_ids", b"job_ids", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete_artifacts", b"delete_artifacts", "filter", b"filter", "force", b"force", "job_ids", b"job_ids", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -267,7 +267,7 @@ class DeleteJobsResponse(_message.Message):
     """matched_is_lower_bound is true when there may be more than matched_count (see ListJobsResponse)."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """job is the run, in view BASIC. Absent in a dry run, and when no job is selected."""
+        """job is the run, in view BASIC. Absent with validate_only, and when no job is selected."""
 
     @_builtins.property
     def sample(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
@@ -320,7 +320,7 @@ class UpdateJobsRequest(_message.Message):
 
     FILTER_FIELD_NUMBER: _builtins.int
     JOB_IDS_FIELD_NUMBER: _builtins.int
-    DRY_RUN_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
@@ -329,8 +329,8 @@ class UpdateJobsRequest(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     SCHEDULE_TIME_FIELD_NUMBER: _builtins.int
-    dry_run: _builtins.bool
-    """dry_run only counts the jobs and shows a sample."""
+    validate_only: _builtins.bool
+    """validate_only only counts the jobs and shows a sample."""
     request_id: _builtins.str
     """request_id makes a retry of this call safe, as in CreateJob. Empty: no protection."""
     reason: _builtins.str
@@ -368,7 +368,7 @@ class UpdateJobsRequest(_message.Message):
         *,
         filter: _filter_pb2.JobFilter | None = ...,
         job_ids: _abc.Iterable[_builtins.str] | None = ...,
-        dry_run: _builtins.bool = ...,
+        validate_only: _builtins.bool = ...,
         request_id: _builtins.str = ...,
         reason: _builtins.str = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
@@ -380,7 +380,7 @@ class UpdateJobsRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "expire_time", b"expire_time", "filter", b"filter", "priority", b"priority", "schedule_time", b"schedule_time", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "display_name", b"display_name", "dry_run", b"dry_run", "expire_time", b"expire_time", "filter", b"filter", "job_ids", b"job_ids", "labels", b"labels", "priority", b"priority", "reason", b"reason", "request_id", b"request_id", "schedule_time", b"schedule_time", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "display_name", b"display_name", "expire_time", b"expire_time", "filter", b"filter", "job_ids", b"job_ids", "labels", b"labels", "priority", b"priority", "reason", b"reason", "request_id", b"request_id", "schedule_time", b"schedule_time", "update_mask", b"update_mask", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
@@ -404,7 +404,7 @@ class UpdateJobsResponse(_message.Message):
     """matched_is_lower_bound is true when there may be more than matched_count (see ListJobsResponse)."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """job is the run, in view BASIC. Absent in a dry run, and when no job is selected."""
+        """job is the run, in view BASIC. Absent with validate_only, and when no job is selected."""
 
     @_builtins.property
     def sample(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:

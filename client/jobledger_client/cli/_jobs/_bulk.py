@@ -30,8 +30,8 @@ JobIds = Annotated[
         metavar="[JOB_ID]...", help="The jobs; or select them by a filter.", autocompletion=completion.job_ids
     ),
 ]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Only count the jobs and show some of them.", rich_help_panel=_PANEL)
+ValidateOnly = Annotated[
+    bool, typer.Option("--validate-only", help="Only count the jobs and show some of them.", rich_help_panel=_PANEL)
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.", rich_help_panel=_PANEL)]
 Detach = Annotated[
@@ -49,7 +49,7 @@ class JobSelection:
 
     job_ids: Sequence[str]
     filter_fields: "JobFilterFields"
-    dry_run: bool
+    validate_only: bool
     yes: bool
     detach: bool
 
@@ -66,28 +66,28 @@ class JobSelection:
             raise typer.BadParameter("JOB_ID and a filter exclude each other; pass one of them")
         if not self.job_ids and not conditions:
             raise typer.BadParameter("JOB_ID or a filter is required, such as --kind, --state or --created-before")
-        return self.job_ids[0] if len(self.job_ids) == 1 and not self.dry_run else None
+        return self.job_ids[0] if len(self.job_ids) == 1 and not self.validate_only else None
 
 
 Call = Callable[..., Response]
-"""A call of the SDK, complete but for dry_run and the jobs."""
+"""A call of the SDK, complete but for validate_only and the jobs."""
 
 
 def run(session: Session, client: JobClient, verb: str, call: Call, selection: JobSelection) -> int:
     """Run a verb over many jobs; return the exit code of the run's state, or the one for refusals."""
     needs_consent = not selection.job_ids
-    if needs_consent and not (selection.dry_run or selection.yes or sys.stdin.isatty()):
-        raise typer.BadParameter("--yes is required without a terminal; --dry-run shows the jobs that match")
-    if selection.dry_run or (needs_consent and not selection.yes):
-        preview = _call(call, selection, dry_run=True)
-        if session.as_json and selection.dry_run:
+    if needs_consent and not (selection.validate_only or selection.yes or sys.stdin.isatty()):
+        raise typer.BadParameter("--yes is required without a terminal; --validate-only shows the jobs that match")
+    if selection.validate_only or (needs_consent and not selection.yes):
+        preview = _call(call, selection, validate_only=True)
+        if session.as_json and selection.validate_only:
             _json.print_message(preview)
             return DONE
         _print_preview(session, verb, preview)
-        if selection.dry_run or not preview.matched_count:
+        if selection.validate_only or not preview.matched_count:
             return DONE
         typer.confirm(f"{verb} {_count(preview)}?", abort=True, err=True)
-    response = _call(call, selection, dry_run=False)
+    response = _call(call, selection, validate_only=False)
     if response.HasField("job"):
         return _follow(session, client, response.job, selection)
     return _print_no_match(session, response, selection)
@@ -104,8 +104,8 @@ def _print_no_match(session: Session, response: Response, selection: JobSelectio
     return NOT_FOUND if selection.job_ids else DONE
 
 
-def _call(call: Call, selection: JobSelection, *, dry_run: bool) -> Response:
-    return call(job_ids=selection.job_ids, dry_run=dry_run, **selection.filter_fields)
+def _call(call: Call, selection: JobSelection, *, validate_only: bool) -> Response:
+    return call(job_ids=selection.job_ids, validate_only=validate_only, **selection.filter_fields)
 
 
 def _print_preview(session: Session, verb: str, preview: Response) -> None:

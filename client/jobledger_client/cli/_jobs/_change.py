@@ -12,7 +12,7 @@ from jobledger_client._job_changes import JobChanges
 from jobledger_client.cli import _json, _parse
 from jobledger_client.cli._choices import Reason, Uid
 from jobledger_client.cli._filter import add_filter_options
-from jobledger_client.cli._jobs._bulk import Detach, DryRun, JobIds, JobSelection, Yes, run
+from jobledger_client.cli._jobs._bulk import Detach, JobIds, JobSelection, ValidateOnly, Yes, run
 from jobledger_client.cli._live._watch import wait as wait_for
 from jobledger_client.cli._session import Session, command
 
@@ -38,14 +38,14 @@ def register(app: typer.Typer) -> None:
         "cancel",
         'jobledger cancel JOB_ID --reason "wrong input"',
         "jobledger cancel JOB_ID --force",
-        "jobledger cancel --kind crawl.images --since 2h --dry-run",
+        "jobledger cancel --kind crawl.images --since 2h --validate-only",
     )(add_filter_options(cancel, since="created_since"))
     command(
         app,
         "retry",
         "jobledger retry JOB_ID --wait",
         "jobledger retry JOB_ID --chunk 3 --chunk 7",
-        "jobledger retry --error-code CUDA_OUT_OF_MEMORY --since 1d --dry-run",
+        "jobledger retry --error-code CUDA_OUT_OF_MEMORY --since 1d --validate-only",
         "jobledger retry --kind crawl.images --since 1d --yes",
     )(add_filter_options(retry, since="ended_since"))
     command(
@@ -87,7 +87,7 @@ def cancel(
     wait: Annotated[
         bool, typer.Option("--wait", help="Follow the job until it has ended; exit as `watch` does.")
     ] = False,
-    dry_run: DryRun = False,
+    validate_only: ValidateOnly = False,
     yes: Yes = False,
     detach: Detach = False,
     filter_fields: "JobFilterFields",
@@ -96,7 +96,7 @@ def cancel(
 
     One run stops many jobs, given by id or by a filter; the command follows the run until it ends.
     """
-    selection = JobSelection(job_ids or (), filter_fields, dry_run, yes, detach)
+    selection = JobSelection(job_ids or (), filter_fields, validate_only, yes, detach)
     grace = _parse.duration("--grace-period", grace_period)
     job_id = selection.one
     _check_single(job_id, etag, uid)
@@ -129,7 +129,7 @@ def retry(
     wait: Annotated[
         bool, typer.Option("--wait", help="Follow the job until it has ended; exit as `watch` does.")
     ] = False,
-    dry_run: DryRun = False,
+    validate_only: ValidateOnly = False,
     yes: Yes = False,
     detach: Detach = False,
     filter_fields: "JobFilterFields",
@@ -142,7 +142,7 @@ def retry(
     """
     if filter_fields.keys() - {"owner"} and not filter_fields.get("states"):
         filter_fields["states"] = [JobState.FAILED]
-    selection = JobSelection(job_ids or (), filter_fields, dry_run, yes, detach)
+    selection = JobSelection(job_ids or (), filter_fields, validate_only, yes, detach)
     job_id = selection.one
     if job_id is None and chunk:
         raise typer.BadParameter("--chunk requires a single JOB_ID")
@@ -187,7 +187,7 @@ def update(
     reason: Reason = "",
     etag: Etag = "",
     uid: Uid = "",
-    dry_run: DryRun = False,
+    validate_only: ValidateOnly = False,
     yes: Yes = False,
     detach: Detach = False,
     filter_fields: "JobFilterFields",
@@ -197,7 +197,7 @@ def update(
     Other fields stay unchanged. One run changes many jobs, given by id or by a filter; the command follows the run
     until it ends.
     """
-    selection = JobSelection(job_ids or (), filter_fields, dry_run, yes, detach)
+    selection = JobSelection(job_ids or (), filter_fields, validate_only, yes, detach)
     changes = JobChanges(
         priority=priority,
         display_name=display_name,
@@ -239,7 +239,7 @@ def delete(
     ] = False,
     etag: Etag = "",
     uid: Uid = "",
-    dry_run: DryRun = False,
+    validate_only: ValidateOnly = False,
     yes: Yes = False,
     detach: Detach = False,
     filter_fields: "JobFilterFields",
@@ -248,7 +248,7 @@ def delete(
 
     One run deletes many jobs, given by id or by a filter; the command follows the run until it ends.
     """
-    selection = JobSelection(job_ids or (), filter_fields, dry_run, yes, detach)
+    selection = JobSelection(job_ids or (), filter_fields, validate_only, yes, detach)
     job_id = selection.one
     _check_single(job_id, etag, uid)
     with session.client() as client:

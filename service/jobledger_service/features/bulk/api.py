@@ -1,4 +1,4 @@
-"""The methods of JobService over many jobs: dry runs, and the jobs that run the verbs."""
+"""The methods of JobService over many jobs: counts, and the jobs that run the verbs."""
 
 from collections.abc import Sequence
 from typing import Final, TypeVar
@@ -41,7 +41,7 @@ class BulkCalls(MsgStruct, frozen=True):
         shown, _ = encode_each(named, status, self.kernel.unreadable, "a sample of jobs")
         response.sample.extend(shown)
         exact = None if response.matched_is_lower_bound else response.matched_count
-        return reply_with(response, None if request.dry_run else await self._begin(order, caller, exact))
+        return reply_with(response, None if request.validate_only else await self._begin(order, caller, exact))
 
     CancelJobs = RetryJobs = DeleteJobs = UpdateJobs = run
 

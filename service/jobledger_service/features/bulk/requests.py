@@ -159,7 +159,7 @@ def _job_input(name: str, request: Request, caller: Caller, matched: int | None)
     shown = type(request)()
     shown.CopyFrom(request)  # type: ignore[arg-type] # of its own kind
     mask = list(request.update_mask.paths) if isinstance(request, bulk_pb2.UpdateJobsRequest) else []
-    for field in ("job_ids", "request_id", "dry_run", *(("update_mask",) if mask else ())):
+    for field in ("job_ids", "request_id", "validate_only", *(("update_mask",) if mask else ())):
         shown.ClearField(field)
     states = sorted(set(shown.filter.states))  # each once, however often it was sent
     if shown.HasField("filter"):
