@@ -91,9 +91,9 @@ async def lives(api: Api, rng: random.Random) -> None:
 async def tenants(target: str, token: str) -> list[KeyedApi]:
     """Return the APIs of two owners."""
     admin = KeyedApi(target, token)
-    made = [await admin.make(CALLER, WORKER, ADMIN, owner=owner) for owner in ("search", "video")]
+    keys = [await admin.make(CALLER, WORKER, ADMIN, owner=owner) for owner in ("search", "video")]
     await admin.channel.close()
-    return [KeyedApi(target, one.token) for one in made]
+    return [KeyedApi(target, key.token) for key in keys]
 
 
 @pytest.mark.guarantee("3d.11")
@@ -120,8 +120,8 @@ async def test_recount_makes_what_was_spoilt_what_it_would_be(start_server: Star
             assert derived(database) == meant
             assert recount(database) == Recounted()
         with database.read() as connection:
-            found = database.dialect.query_value([["coco"]])
-            keys = set(connection.execute(database.dialect.searched(), {"query": found}).scalars())
+            query = database.dialect.query_value([["coco"]])
+            keys = set(connection.execute(database.dialect.searched(), {"query": query}).scalars())
         assert keys == {key for key, words in meant[0] if "coco" in words.split()}
 
 

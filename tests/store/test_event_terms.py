@@ -60,8 +60,8 @@ def test_pages_of_a_walk_are_all_events_that_match_in_order(
             kinds=random.sample((*KINDS, "none"), random.choice((0, 1, 2))),
         )  # fmt: skip
         begin, end, limit = random.randrange(500), random.randrange(600, 2_000), random.choice((1, 5, 100))
-        expected = [one.position for one in events if begin < one.position <= end and matches(one, wanted)]
-        found: list[int] = []
+        expected = [event.position for event in events if begin < event.position <= end and matches(event, wanted)]
+        positions: list[int] = []
         last: int | None = 0
         with database.read() as connection:
             while last is not None:
@@ -69,12 +69,12 @@ def test_pages_of_a_walk_are_all_events_that_match_in_order(
                     connection, wanted.terms(), begin, end, limit, newest_first=wanted.newest_first
                 )
                 assert len(page) <= limit
-                assert page or last is None or len(found) == len(expected), "an empty page while there are more"
-                assert len(page) == limit or last is None or max_rows == 60 or len(found + page) == len(expected)
-                found += page
+                assert page or last is None or len(positions) == len(expected), "an empty page while there are more"
+                assert len(page) == limit or last is None or max_rows == 60 or len(positions + page) == len(expected)
+                positions += page
                 if last is not None:
                     begin, end = (begin, last - 1) if wanted.newest_first else (last, end)
-        assert found == (expected[::-1] if wanted.newest_first else expected)
+        assert positions == (expected[::-1] if wanted.newest_first else expected)
 
 
 def rows(database: Database) -> list[tuple[str, int, int]]:
@@ -107,12 +107,12 @@ def test_bits_that_point_at_nothing_end_no_walk_and_a_recount_makes_all_right(
 ):
     monkeypatch.setattr(term_recount, "ROWS_PER_PART", 1_000)
     row_sets, random = RowSets(database.dialect), Random(5)
-    of_position = {one.position: one for one in some_events(random)}
+    of_position = {event.position: event for event in some_events(random)}
     newest = max(of_position)
     with database.write() as connection:
         row_sets.add(connection, event_terms, term_rows(of_position.values()))
-        same = {"job_key": "me/j", "commit_time": 0, "changes": 1, "message": b""}
-        row_sets.insert(connection, audit, [{"position": position, **same} for position in of_position])
+        constant = {"job_key": "me/j", "commit_time": 0, "changes": 1, "message": b""}
+        row_sets.insert(connection, audit, [{"position": position, **constant} for position in of_position])
         connection.execute(update(ledger).values(position=newest))
     meant = rows(database)
 
@@ -126,8 +126,8 @@ def test_bits_that_point_at_nothing_end_no_walk_and_a_recount_makes_all_right(
     assert recount() == 0
     every = term("me", TYPES[0], None, None)
     with database.write() as connection:
-        for one, block, bits in random.sample([row for row in meant if row[0] != every], 300):
-            of_row = event_terms.c.term == one, event_terms.c.block == block
+        for spoilt_term, block, bits in random.sample([row for row in meant if row[0] != every], 300):
+            of_row = event_terms.c.term == spoilt_term, event_terms.c.block == block
             spoilt = random.choice([None, -bits, -(2**63), 2**63 - 1, bits ^ 5])
             spoil = delete(event_terms) if spoilt is None else update(event_terms).values(bits=spoilt)
             connection.execute(spoil.where(*of_row))

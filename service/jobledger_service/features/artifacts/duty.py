@@ -51,13 +51,13 @@ class ArtifactDeletions:
                 listed = await kernel.readers.for_server(self._store.named, job, walk.again[:URIS_PER_STEP])
             else:
                 listed, place = await kernel.readers.for_server(self._store.listed, job, place, URIS_PER_STEP)
-            became = await asyncio.gather(*(self._delete(claimed, *artifact) for artifact in listed))
-            walk = walk.after(place, again, [result for result in became if isinstance(result, FailedDeletion)])
+            outcomes = await asyncio.gather(*(self._delete(claimed, *artifact) for artifact in listed))
+            walk = walk.after(place, again, [result for result in outcomes if isinstance(result, FailedDeletion)])
             step = ArtifactsStep(
                 step_lease=StepLease(claimed.lease, cursor, LEASE, encoded_struct),
-                deleted=became.count(True),
-                missing=became.count(False),
-                kept=became.count(None),
+                deleted=outcomes.count(True),
+                missing=outcomes.count(False),
+                kept=outcomes.count(None),
                 walk=walk,
                 percent=min(MAX_UNFINISHED_PERCENT, 100 * (place[0] + 1) / (job.chunk_count + 1)),
                 last=walk.is_stopped or (not again and place[0] >= job.chunk_count),

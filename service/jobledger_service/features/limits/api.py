@@ -22,6 +22,16 @@ from .commands import PauseKind, ResumeKind, SetLimit
 from .rules import Limit
 from .store import LimitStore
 
+LIMIT_SERVICE: Final = api.DESCRIPTOR.services_by_name["LimitService"]
+METHODS: Final = (
+    Method(LIMIT_SERVICE, "SetLimit", Role.ADMIN, Kind.WRITE),
+    Method(LIMIT_SERVICE, "ListLimits", Role.CALLER, Kind.READ),
+    Method(LIMIT_SERVICE, "DeleteLimit", Role.ADMIN, Kind.WRITE),
+    Method(LIMIT_SERVICE, "PauseKind", Role.ADMIN, Kind.WRITE),
+    Method(LIMIT_SERVICE, "ResumeKind", Role.ADMIN, Kind.WRITE),
+    Method(LIMIT_SERVICE, "ListPausedKinds", Role.CALLER, Kind.READ),
+)
+
 
 def set_limit(request: api.SetLimitRequest, caller: Caller) -> SetLimit:
     """Return the command of SetLimit."""
@@ -70,16 +80,6 @@ def _scope(checks: Checks, scope: limit_scope_pb2.LimitScope) -> LimitScope:
 
 
 _paused_kind: Final[Callable[[PausedKind], api.PausedKind]] = maker(PausedKind, api.PausedKind)
-
-LIMIT_SERVICE: Final = api.DESCRIPTOR.services_by_name["LimitService"]
-METHODS: Final = (
-    Method(LIMIT_SERVICE, "SetLimit", Role.ADMIN, Kind.WRITE),
-    Method(LIMIT_SERVICE, "ListLimits", Role.CALLER, Kind.READ),
-    Method(LIMIT_SERVICE, "DeleteLimit", Role.ADMIN, Kind.WRITE),
-    Method(LIMIT_SERVICE, "PauseKind", Role.ADMIN, Kind.WRITE),
-    Method(LIMIT_SERVICE, "ResumeKind", Role.ADMIN, Kind.WRITE),
-    Method(LIMIT_SERVICE, "ListPausedKinds", Role.CALLER, Kind.READ),
-)
 
 
 class LimitService(MsgStruct, frozen=True):

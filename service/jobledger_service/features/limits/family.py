@@ -20,6 +20,9 @@ from jobledger_service.core.write.writing import Transaction
 from .rules import Limit, admitted, counted_limits, in_force, keys_over, released, scopes_over
 from .store import LimitRows
 
+MAX_PAUSED_KINDS: Final = 1_000
+"""Paused kinds of an owner."""
+
 
 class Limits(Guard):
     """Limits by key, as the commands so far left them. What they hold is counted as a difference to the rows.
@@ -154,10 +157,6 @@ class Limits(Guard):
         self.is_due = bool(self._set) or any(running < 0 for running, _ in self._counts.values())
 
 
-MAX_PAUSED_KINDS: Final = 1_000
-"""Paused kinds of an owner."""
-
-
 def pause_key(owner: str, kind: str) -> str:
     """Return the key by which a command names a kind that it pauses or resumes."""
     return f"{owner}/{kind}"
@@ -191,7 +190,8 @@ class PausedKinds(Guard):
 
     def check_room(self, owner: str) -> None:
         """Raise TooManyPausedKinds when an owner has as many as it may."""
-        if sum(pause is not None for (one, _), pause in self._now.items() if one == owner) >= MAX_PAUSED_KINDS:
+        paused = [queue for queue, pause in self._now.items() if pause is not None and queue[0] == owner]
+        if len(paused) >= MAX_PAUSED_KINDS:
             raise TooManyPausedKinds(MAX_PAUSED_KINDS)
 
     def put(self, queue: Queue, pause: PausedKind | None) -> None:

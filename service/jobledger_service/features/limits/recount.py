@@ -16,8 +16,8 @@ from .tables import limits
 
 _CORRECT: Final = (
     update(limits)
-    .where(limits.c.limit_key == bindparam("of"))
-    .values(running=limits.c.running + bindparam("more"), waiting=limits.c.waiting + bindparam("longer"))
+    .where(limits.c.limit_key == bindparam("key"))
+    .values(running=limits.c.running + bindparam("more_running"), waiting=limits.c.waiting + bindparam("more_waiting"))
 )
 
 
@@ -41,7 +41,7 @@ def correct_limits(connection: Connection, after: str) -> tuple[int, str | None]
             differences[parked_for][1] += 1
     wrong = sorted(key for key in recorded if any(differences[key]))
     if wrong:
-        rows = [{"of": key, "more": differences[key][0], "longer": differences[key][1]} for key in wrong]
+        rows = [{"key": key, "more_running": differences[key][0], "more_waiting": differences[key][1]} for key in wrong]
         connection.execute(_CORRECT, rows)
     return len(wrong), owner
 

@@ -26,7 +26,7 @@ _WAITED_FOR: Final = (
     select(_KEY, limits.c.max_running - limits.c.running)
     .where(slots_free, bindparam("after") < _KEY)
     .order_by(_KEY)
-    .limit(bindparam("most"))
+    .limit(bindparam("limit"))
 )
 _SPREADING: Final = select(*_COLUMNS).where(limits_spreading).order_by(_KEY).limit(1).with_for_update()
 
@@ -127,9 +127,9 @@ class LimitStore:
         It looks at no more than `limit` limits, in turn: a call continues where the last one ended.
         """
         with self._database.read() as connection:
-            waited_for = list(connection.execute(_WAITED_FOR, {"after": self._place, "most": limit}))
+            waited_for = list(connection.execute(_WAITED_FOR, {"after": self._place, "limit": limit}))
             if len(waited_for) < limit and self._place:
-                waited_for += connection.execute(_WAITED_FOR, {"after": "", "most": limit - len(waited_for)})
+                waited_for += connection.execute(_WAITED_FOR, {"after": "", "limit": limit - len(waited_for)})
             urgencies: dict[str, tuple[int, int]] = {}
             for key, free in waited_for:
                 first = BY_URGENCY.where(jobs.c.parked_for == key)

@@ -60,7 +60,6 @@ class Quotas(Guard):
         return after
 
     def deleted(self, job: Job) -> None:
-        """Count a job that is deleted."""
         owner = job.spec.owner
         if owner in self._bounds and not is_reserved(job.spec.kind):
             self._undo.put(self._held, owner, self._held[owner].plus(job.state, -1))

@@ -25,6 +25,7 @@ MAX_KIND_POINTS: Final = 20_000
 """The most points of a series times kinds that are named: a running total is read for each."""
 _LAST_HOUR: Final = 253_402_297_200 * 1_000_000
 _STEPS: Final = {stats_pb2.STATS_STEP_UNSPECIFIED: 0, stats_pb2.STATS_STEP_HOUR: 1, stats_pb2.STATS_STEP_DAY: DAY_HOURS}
+METHODS: Final = (Method(JOB_SERVICE, "GetJobStats", Role.CALLER, Kind.READ),)
 
 
 def query_of(request: stats_pb2.GetJobStatsRequest, caller: Caller, now: Micros) -> StatsQuery:
@@ -61,9 +62,6 @@ def _time(checks: Checks, field: str, span: filter_pb2.TimeRange) -> int:
     if not 0 <= time <= _LAST_HOUR:
         checks.fault(field, f"value {time_text(time)} must be from 1970-01-01T00:00:00Z to 9999-12-31T23:00:00Z")
     return time
-
-
-METHODS: Final = (Method(JOB_SERVICE, "GetJobStats", Role.CALLER, Kind.READ),)
 
 
 class StatisticsCalls(MsgStruct, frozen=True):

@@ -101,6 +101,6 @@ class FailureReader:
 
 def trim_failures(connection: Connection, before: int, limit: int) -> int:
     """Delete at most `limit` rows of periods that were over before an hour, since 1970; return their number."""
-    old = select(*failures.primary_key).where(failures.c.hour <= bindparam("last")).limit(bindparam("most"))
+    old = select(*failures.primary_key).where(failures.c.hour <= bindparam("last")).limit(bindparam("limit"))
     gone = delete(failures).where(tuple_(*failures.primary_key).in_(old))
-    return connection.execute(gone, {"last": before - reasons.DAY_HOURS, "most": limit}).rowcount
+    return connection.execute(gone, {"last": before - reasons.DAY_HOURS, "limit": limit}).rowcount

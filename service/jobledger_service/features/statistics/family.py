@@ -32,7 +32,6 @@ class Statistics(Projection):
         self._dialect = dialect
 
     def save(self, changes: BatchChanges) -> None:
-        """Add what the batch did."""
         statistics = StatisticsDelta()
         for delta in changes.deltas:
             statistics.add(delta, changes.now)

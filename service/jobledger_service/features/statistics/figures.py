@@ -214,7 +214,7 @@ def _kinds(query: StatsQuery, hours: Sequence[int]) -> Select[Any]:
 
 
 def _oldest(dialect: Dialect) -> Select[Any]:
-    shown_kinds = dialect.keys().subquery("wanted")
+    shown_kinds = dialect.keys().subquery("shown_kinds")
     kind = shown_kinds.c[0]
     oldest = (
         select(func.min(jobs.c.create_time))

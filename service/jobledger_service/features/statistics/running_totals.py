@@ -60,7 +60,7 @@ class RunningTotals:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._row_sets = RowSets(dialect)
-        self._wanted = dialect.keys().subquery("wanted")
+        self._kinds = dialect.keys().subquery("kinds")
         self._first_unfolded = (
             select(rollups.c.owner, rollups.c.hour)
             .where(rollups.c.owner > bindparam("after"))
@@ -95,7 +95,7 @@ class RunningTotals:
 
     def _latest(self) -> Select[Any]:
         """Return the statement of the newest total before an hour, for each of some kinds: one seek each."""
-        kind = self._wanted.c[0]
+        kind = self._kinds.c[0]
         newest = (
             select(running_totals.c.activity)
             .where(
@@ -105,7 +105,7 @@ class RunningTotals:
             )
             .order_by(running_totals.c.hour.desc())
             .limit(1)
-            .correlate(self._wanted)
+            .correlate(self._kinds)
         )
         return select(kind, newest.scalar_subquery())
 
@@ -176,7 +176,7 @@ class RunningTotals:
 
 def _ends(dialect: Dialect, owner: str, hours: range, step: int) -> Select[Any]:
     """Return the statement of the last totals of kinds in each point of a span that has one, in the order of hours."""
-    total, shown_kinds = running_totals.c, dialect.keys().subquery("wanted")
+    total, shown_kinds = running_totals.c, dialect.keys().subquery("shown_kinds")
     last = (
         select(total.kind, func.max(total.hour).label("hour"))
         .select_from(shown_kinds.join(running_totals, total.kind == shown_kinds.c[0]))
@@ -198,7 +198,7 @@ _old = (
     select(_total.owner, _total.kind, _total.hour)
     .where(_total.hour > BASE_HOUR, _total.hour < bindparam("before"))
     .order_by(_total.hour)
-    .limit(bindparam("most"))
+    .limit(bindparam("limit"))
 )
 _last = _total.hour == bindparam("last")
 _drop_older = delete(running_totals).where(_of_kind, _total.hour < bindparam("last"))
@@ -211,7 +211,7 @@ def compact(connection: Connection, before: int, limit: int) -> int:
 
     Totals only grow, so the newest stands for all before it: differences of later ones stay as they were.
     """
-    old = connection.execute(_old, {"before": before, "most": limit}).all()
+    old = connection.execute(_old, {"before": before, "limit": limit}).all()
     newest = {(owner, kind): hour for owner, kind, hour in old}
     if newest:
         bases = [{"of": owner, "named": kind, "last": hour} for (owner, kind), hour in sorted(newest.items())]
@@ -222,7 +222,7 @@ def compact(connection: Connection, before: int, limit: int) -> int:
 
 def forget_kinds(connection: Connection, after: tuple[str, str], limit: int) -> tuple[str, str]:
     """Delete those of at most `limit` kinds after a place that have no other rows; return the next place."""
-    page = connection.execute(_kinds(), {"after_owner": after[0], "after_kind": after[1], "most": limit}).all()
+    page = connection.execute(_kinds(), {"after_owner": after[0], "after_kind": after[1], "limit": limit}).all()
     unused = [{"of": row.owner, "named": row.kind} for row in page if row.unused]
     if unused:
         connection.execute(_drop_base, unused)
@@ -238,7 +238,7 @@ def _kinds() -> Select[Any]:
         .where(tuple_(_count.owner, _count.kind) > place)
         .distinct()
         .order_by(_count.owner, _count.kind)
-        .limit(bindparam("most"))
+        .limit(bindparam("limit"))
         .subquery("page")
     )
     remaining: list[ColumnElement[bool]] = [

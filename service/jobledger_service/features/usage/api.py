@@ -39,8 +39,8 @@ def query_of(request: api.GetUsageRequest) -> UsageQuery:
         for index, number in enumerate(request.group_by):
             if number not in _DIMENSIONS:
                 checks.fault(f"group_by[{index}]", f"value {number} must be DAY, OWNER, KEY or METHOD")
-    asked = {_DIMENSIONS[number] for number in request.group_by}
-    by = tuple(name for name in DIMENSIONS if name in asked) or DIMENSIONS
+    names = {_DIMENSIONS[number] for number in request.group_by}
+    by = tuple(name for name in DIMENSIONS if name in names) or DIMENSIONS
     return UsageQuery(
         by,
         "" if span.start is None else day_of(span.start),

@@ -55,11 +55,11 @@ def _open(kernel: Kernel) -> ServerParts:
 
     def add(step: list[list[UsageRow]], loop: asyncio.AbstractEventLoop) -> None:
         """Write counts that were not merged back; the outcome is ignored when the caller stopped waiting."""
-        taken = _taken_from(step)
+        rows = _taken_from(step)
         try:
-            store.add(taken)
+            store.add(rows)
         except BaseException:
-            loop.call_soon_threadsafe(counted.restore, taken)
+            loop.call_soon_threadsafe(counted.restore, rows)
             raise
 
     return ServerParts(

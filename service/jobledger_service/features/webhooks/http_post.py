@@ -138,8 +138,8 @@ class HttpPost:
                 read += len(part)
                 if read > MAX_RESPONSE_BYTES:
                     break
-            asked = [value for name, value in response.headers if name.lower() == b"retry-after"]
-            return response.status, retry_after(asked[0], self._clock()) if asked else 0
+            delays = [value for name, value in response.headers if name.lower() == b"retry-after"]
+            return response.status, retry_after(delays[0], self._clock()) if delays else 0
 
     def _sentence(self, error: Exception) -> str:
         match error:
