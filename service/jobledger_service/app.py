@@ -189,7 +189,7 @@ class App:
         return self._status
 
     def _start_task(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start a task; if it ends with an error, the process has to go."""
+        """Start a task; an error in it ends the process."""
         task = asyncio.create_task(work, name=name)
 
         def ended(done: asyncio.Task[None]) -> None:

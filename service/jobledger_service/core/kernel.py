@@ -136,7 +136,7 @@ def no_families(_environment: Environment) -> Sequence[OpenFamily]:
 class Feature(MsgStruct, frozen=True):
     """One part of the service: `open` returns what it adds to a server.
 
-    `families` returns the rows that batches have for it. `derived_tables` are those that a recount makes right again.
+    `families` returns the rows that batches have for it. `derived_tables` are those that a recount corrects.
     """
 
     open: Callable[[Kernel], ServerParts]

@@ -13,7 +13,7 @@ ROWS_PER_STEP: Final = 1_000
 def trimming(name: str, kernel: Kernel, trim: Callable[[int, int], int], kept: int) -> Duty:
     """Return the duty that calls `trim` with a time `kept` microseconds ago and the maximum of rows to delete at once.
 
-    `trim` returns how many rows went. It runs on the writer's thread, in small steps, so that no caller waits long.
+    `trim` returns the number of deleted rows. It runs on the writer's thread, in small steps: no caller waits long.
     """
 
     async def once() -> bool:

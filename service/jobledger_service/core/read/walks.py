@@ -35,7 +35,7 @@ _TESTS_OF_LABELS: Final = {
     "state_among",
     *(f"{name}_{side}" for name in ("create_time", "end_time", "priority") for side in ("low", "high")),
 }
-"""The conditions that rows of labels can be put to themselves."""
+"""The conditions that are tested on the rows of labels themselves."""
 
 _NOTHING: Final = literal_column("''", Text)
 """A suffix that keeps the indexes of a column out of the plan."""

@@ -1,4 +1,4 @@
-"""What a command is, and one about many items, which does as much as a batch has room for."""
+"""Commands, and commands about many items, which do as many as a batch has room for."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ class Command(Generic[Decided, AnswerT_co]):
         """Decide over the rows as the earlier commands left them; raises Refusal, Postponed."""
 
     def answer(self, decided: Decided, _work: WorkingSet, /) -> AnswerT_co:
-        """Return the caller's answer: the decision, unless the command makes another one of it."""
+        """Return the caller's answer: by default the decision."""
         return decided  # type: ignore[return-value] # a command with another answer says how it is made
 
 

@@ -73,7 +73,7 @@ class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
     refuses_conflict: bool = False
     """Whether it is refused while another job has its unique key; else that job is the answer."""
     has_new_id: bool = False
-    """Whether the service made its job_id just now: no other job has it, and none is looked for."""
+    """Whether the service made its job_id just now: no other job has it, and none is searched for."""
 
     @property
     def owner(self) -> str:
@@ -235,7 +235,7 @@ class RetryJob(_JobCommand, MsgStruct, frozen=True):
     actor: str
     reason: str = ""
     request_keys: Sequence[str] = ()
-    """The key of the request, as request_key returns it: of the caller's own owner, whosever the job is."""
+    """The key of the request, as request_key returns it: of the caller's owner, also for another owner's job."""
     fingerprint: bytes = b""
     etag: str = ""
     uid: str = ""

@@ -26,7 +26,7 @@ from .base import Command
 from .reports import EndReports, LeaseAnswer
 
 LOOKS_PER_ROW: Final = 10
-"""How many owners and kinds are looked at for work at the cost of one changed row: 1 µs each on SQLite."""
+"""How many owners and kinds are searched for work at the cost of one changed row: 1 µs each on SQLite."""
 
 
 class ClaimedChunk(MsgStruct, frozen=True):
