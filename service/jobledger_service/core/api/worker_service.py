@@ -55,6 +55,8 @@ METHODS: Final = (
 
 _STATUSES = {status: api.LeaseStatus.Value(f"LEASE_STATUS_{status}") for status in LeaseStatus}
 
+_CAUSES = {cause: api.StopCause.Value(f"STOP_CAUSE_{cause}") for cause in StopCause}
+
 
 class WorkerService(MsgStruct, frozen=True):
     """The calls of WorkerService. Methods return messages, or encoded messages."""
@@ -164,9 +166,6 @@ class WorkerService(MsgStruct, frozen=True):
         owners, kinds = read.watch_leases(request, caller)
         self.active_workers.record(caller.owner, request.worker)
         return self.watch.stops(owners, kinds)
-
-
-_CAUSES = {cause: api.StopCause.Value(f"STOP_CAUSE_{cause}") for cause in StopCause}
 
 
 def _fill_stop(message: api.LeaseStop, stop: LeaseStop) -> None:
