@@ -40,6 +40,10 @@ def assert_same(shown: Shown, job: Job) -> None:
         job.labels,
     )
     assert (shown.retry_count, shown.cancel_reason) == (job.retry_count, job.cancel_reason)
+    assert (shown.uid, shown.etag in job.etags) == (job.uid, bool(job.etag)), "an etag is not given again"
+    assert shown.etag == (job.etag or shown.etag)
+    job.etag = shown.etag
+    job.etags.add(shown.etag)
     assert abs(shown.progress.percent - job.percent) < 1e-3, (shown.progress.percent, job.percent)
     summary = {name: getattr(shown.chunks_summary, name) for name in CHUNK_STATES}
     assert summary == {name: job.count(state) for name, state in CHUNK_STATES.items()}
@@ -49,7 +53,8 @@ def assert_same(shown: Shown, job: Job) -> None:
     assert (shown.progress.items_completed, shown.progress.items_total) == (items, sum(c.items for c in job.chunks))
     outputs = [job.output if job.state == COMPLETED else None, *(chunk.output for chunk in job.chunks)]
     assert [one.output["n"] if one.HasField("output") else None for one in (shown, *shown.chunks)] == outputs
-    waits = job.begins_later and job.state == QUEUED
+    waits = job.begins_at is not None and job.state == QUEUED
+    assert shown.HasField("schedule_time") == (job.begins_at is not None)
     assert [hold.reason for hold in shown.holds] == [HoldReason.HOLD_REASON_SCHEDULE] * waits
     assert shown.HasField("error") == (job.state == FAILED)
     assert not shown.HasField("error") or shown.error.chunk_index == job.error_of

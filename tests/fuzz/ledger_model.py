@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from jobledger.v1.chunk_pb2 import ChunkState
 from jobledger.v1.job_pb2 import JobState
@@ -81,7 +82,13 @@ class Job:
     percent: float = 0
     cancel_reason: str = ""
     error_of: int | None = None
-    begins_later: bool = False
+    begins_at: datetime | None = None
+    """A time that does not come."""
+    uid: str = ""
+    etag: str = ""
+    """As it was shown; empty when another one is to come."""
+    etags: set[str] = field(default_factory=set)
+    """All that were shown."""
     output: int | None = None
     """What was declared last; it shows once the job is COMPLETED."""
     history: list[JobState] = field(default_factory=list)
@@ -103,7 +110,7 @@ class Job:
 
     def claimable(self) -> list[Chunk]:
         """Return the chunks that wait for a worker alone."""
-        waiting = [] if self.begins_later else self.in_states((CHUNK_PENDING,))
+        waiting = [] if self.begins_at else self.in_states((CHUNK_PENDING,))
         return waiting[:-1] if self.finalizer_waits() else waiting
 
     def in_states(self, states: Iterable[ChunkState]) -> list[Chunk]:
@@ -146,11 +153,14 @@ class Ledger:
         """Return the jobs of an owner, the oldest first."""
         return sorted((job for job in self.jobs.values() if job.owner == owner), key=lambda job: job.number)
 
-    def job(self, owner: str, job_id: str) -> Job:
-        """Return a job."""
-        if (owner, job_id) not in self.jobs:
+    def job(self, owner: str, job_id: str, uid: str = "", etag: str = "") -> Job:
+        """Return a job, which has the uid and the etag if they are given."""
+        job = self.jobs.get((owner, job_id))
+        if job is None or uid not in ("", job.uid):
             raise Refused("JOB_NOT_FOUND")
-        return self.jobs[owner, job_id]
+        if etag not in ("", job.etag):
+            raise Refused("ETAG_MISMATCH")
+        return job
 
     def create(self, job: Job) -> None:
         """Add a job."""
@@ -160,14 +170,16 @@ class Ledger:
         job.history.append(job.state)
 
     @contextmanager
-    def _commit(self, jobs: Iterable[Job]) -> Iterator[None]:
-        """Give each of the jobs that the block changes one more revision."""
+    def _commit(self, jobs: Iterable[Job], *, by_caller: bool = False) -> Iterator[None]:
+        """Give each of the jobs that the block changes one more revision, and a caller or a state another etag."""
         jobs = list(dict.fromkeys(jobs))
         before = [_mark(job) for job in jobs]
         yield
         for job, mark in zip(jobs, before, strict=True):
             if _mark(job) != mark:
                 job.history.append(job.state)
+                if by_caller or job.state != mark[0]:
+                    job.etag = ""
 
     def waiting(self, owner: str, kinds: Sequence[str]) -> list[tuple[Job, Chunk]]:
         """Return what a claim gets, in order: the most urgent job first, then the oldest, then by index."""
@@ -259,12 +271,12 @@ class Ledger:
         _settle(job)
         return OK, chunk.state
 
-    def cancel(self, owner: str, job_id: str, reason: str, *, force: bool) -> CancelOutcome:
+    def cancel(self, owner: str, job_id: str, reason: str, *, force: bool, **demanded: str) -> CancelOutcome:
         """Stop a job; the grace period is the same, and long, in every call."""
-        job = self.job(owner, job_id)
+        job = self.job(owner, job_id, **demanded)
         if job.state in ENDED:
             return CancelOutcome.CANCEL_OUTCOME_ALREADY_ENDED
-        with self._commit([job]):
+        with self._commit([job], by_caller=True):
             _stop(job.in_states(OPEN if force else (CHUNK_PENDING,)))
             job.cancel_reason = reason or job.cancel_reason
             job.state = CANCELLING
@@ -272,9 +284,9 @@ class Ledger:
         ended = job.state == CANCELLED
         return CancelOutcome.CANCEL_OUTCOME_CANCELLED if ended else CancelOutcome.CANCEL_OUTCOME_REQUESTED
 
-    def retry(self, owner: str, job_id: str, indexes: Sequence[int]) -> Job:
+    def retry(self, owner: str, job_id: str, indexes: Sequence[int], **demanded: str) -> Job:
         """Begin another run, or run failed chunks of this one again."""
-        job = self.job(owner, job_id)
+        job = self.job(owner, job_id, **demanded)
         ended = job.state in ENDED
         if job.state == COMPLETED:
             raise Refused("JOB_ENDED")
@@ -293,31 +305,42 @@ class Ledger:
             raise Refused("NOTHING_TO_RETRY")
         if job.has_finalizer and job.chunks[-1] not in again and left == 1:
             again.append(job.chunks[-1])
-        with self._commit([job]):
+        with self._commit([job], by_caller=True):
             for chunk in again:
                 chunk.state, chunk.max_attempts = CHUNK_PENDING, chunk.attempt + job.attempts
             if ended:
                 job.state, job.percent, job.cancel_reason = QUEUED, 0, ""
                 job.retry_count += 1
-                job.begins_later = False
+                job.begins_at = None
             job.error_of = next((chunk.index for chunk in job.in_states((CHUNK_FAILED,))), None)
             _sum_up(job)
         return job
 
-    def update(self, owner: str, job_id: str, priority: int | None, labels: dict[str, str] | None) -> Job:
+    def update(
+        self, owner: str, job_id: str, priority: int | None, labels: dict[str, str] | None, **demanded: str
+    ) -> Job:
         """Change the priority, or the labels."""
-        job = self.job(owner, job_id)
+        job = self.job(owner, job_id, **demanded)
         changed = priority not in (None, job.priority) or labels not in (None, job.labels)
         if changed and priority is not None and job.state in ENDED:
             raise Refused("JOB_ENDED")
-        with self._commit([job]):
+        with self._commit([job], by_caller=True):
             job.priority = job.priority if priority is None else priority
             job.labels = job.labels if labels is None else labels
         return job
 
-    def delete(self, owner: str, job_id: str, *, force: bool) -> None:
-        """Remove a job."""
+    def reschedule(self, owner: str, job_id: str, time: datetime | None) -> Job:
+        """Let a job wait for another time, or begin."""
         job = self.job(owner, job_id)
+        if time != job.begins_at and (job.state != QUEUED or job.retry_count):
+            raise Refused("JOB_STARTED")
+        with self._commit([job], by_caller=True):
+            job.begins_at = time
+        return job
+
+    def delete(self, owner: str, job_id: str, *, force: bool, **demanded: str) -> None:
+        """Remove a job."""
+        job = self.job(owner, job_id, **demanded)
         if job.state not in ENDED and not force:
             raise Refused("JOB_NOT_ENDED")
         job.deleted = True
@@ -327,7 +350,7 @@ class Ledger:
 
 def _mark(job: Job) -> tuple[object, ...]:
     chunks = [(c.state, c.attempt, c.percent, c.holder, c.max_attempts) for c in job.chunks]
-    return job.state, job.priority, dict(job.labels), job.cancel_reason, job.retry_count, chunks
+    return job.state, job.priority, dict(job.labels), job.cancel_reason, job.retry_count, job.begins_at, chunks
 
 
 def _stop(chunks: Iterable[Chunk]) -> None:

@@ -31,6 +31,7 @@ HOUR = {"seconds": 3_600}
 owners = st.sampled_from(OWNERS)
 numbers = st.integers(0, 1_000)
 """Which of the jobs or leases there are, counted round and round."""
+demands = st.sampled_from(["", "what it has", "an etag that it had", "another uid"])
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -71,6 +72,16 @@ class LedgerMachine(RuleBasedStateMachine):
     def _job(self, number: int) -> Job:
         known = [*self.ledger.jobs.values(), *self.ledger.gone[-2:]]
         return known[number % len(known)]
+
+    def _demanded(self, owner: str, job_id: str, how: str) -> dict[str, str]:
+        """Return what a call demands of a job: nothing, what it has, an etag that it had, or an earlier job's uid."""
+        job = self.ledger.jobs.get((owner, job_id))
+        if how == "another uid":
+            others = (one for one in (*self.ledger.gone, *self.ledger.jobs.values()) if one is not job)
+            return {"uid": next((one.uid for one in others if one.job_id == job_id), "")}
+        if job is None or not how:
+            return {}
+        return {"uid": job.uid, "etag": job.etag} if how == "what it has" else {"etag": min(job.etags)}
 
     def _leases(self, chosen: Sequence[int]) -> list[Lease]:
         known = list(self.tokens)[-12:]
@@ -123,7 +134,7 @@ class LedgerMachine(RuleBasedStateMachine):
             attempt_timeout=HOUR if limited else None,
             labels={"a": "x"} if limited else {},
             limited_labels=["a"] if limited else [],
-            schedule_time=datetime.now(UTC) + timedelta(hours=1) if later else None,
+            schedule_time=(begins_at := datetime.now(UTC) + timedelta(hours=1) if later else None),
         )
         sizes = [0]
         if items is not None:
@@ -139,7 +150,7 @@ class LedgerMachine(RuleBasedStateMachine):
         job = Job(
             owner, job_id, self.kinds[kind], 0, chunks, priority, attempts, fail_fast, request.HasField("finalizer")
         )
-        job.labels, job.begins_later = dict(request.labels), later
+        job.labels, job.begins_at, job.uid = dict(request.labels), begins_at, output.job.uid
         self.ledger.create(job)
         self.requests.append((owner, request))
 
@@ -223,21 +234,24 @@ class LedgerMachine(RuleBasedStateMachine):
         assert [(result.status, result.chunk_state) for result in results] == expected
 
     @precondition(lambda self: self.requests)
-    @rule(owner=owners, number=numbers, force=st.booleans(), reason=st.sampled_from(["", "why"]))
-    def cancel(self, owner: str, number: int, force: bool, reason: str) -> None:
+    @rule(owner=owners, number=numbers, force=st.booleans(), reason=st.sampled_from(["", "why"]), how=demands)
+    def cancel(self, owner: str, number: int, force: bool, reason: str, how: str) -> None:
         """Cancel a job."""
         job_id = self._job(number).job_id
-        request = jobs_pb.CancelJobRequest(job_id=job_id, force=force, reason=reason, grace_period=HOUR)
-        with self._as_expected(lambda: self.ledger.cancel(owner, job_id, reason, force=force)) as outcome:
+        demanded = self._demanded(owner, job_id, how)
+        request = jobs_pb.CancelJobRequest(job_id=job_id, force=force, reason=reason, grace_period=HOUR, **demanded)
+        with self._as_expected(lambda: self.ledger.cancel(owner, job_id, reason, force=force, **demanded)) as outcome:
             assert self._call(owner, "CancelJob", request).outcome == outcome
 
     @precondition(lambda self: self.requests)
-    @rule(owner=owners, number=numbers, indexes=st.lists(st.integers(0, 4), max_size=2, unique=True))
-    def retry(self, owner: str, number: int, indexes: list[int]) -> None:
+    @rule(owner=owners, number=numbers, indexes=st.lists(st.integers(0, 4), max_size=2, unique=True), how=demands)
+    def retry(self, owner: str, number: int, indexes: list[int], how: str) -> None:
         """Retry a job, or some of its chunks."""
         job_id = self._job(number).job_id
-        with self._as_expected(lambda: self.ledger.retry(owner, job_id, indexes)) as job:
-            output = self._call(owner, "RetryJob", jobs_pb.RetryJobRequest(job_id=job_id, chunk_indexes=indexes)).job
+        demanded = self._demanded(owner, job_id, how)
+        request = jobs_pb.RetryJobRequest(job_id=job_id, chunk_indexes=indexes, **demanded)
+        with self._as_expected(lambda: self.ledger.retry(owner, job_id, indexes, **demanded)) as job:
+            output = self._call(owner, "RetryJob", request).job
             assert (output.state, output.retry_count) == (job.state, job.retry_count)
 
     @precondition(lambda self: self.requests)
@@ -246,26 +260,39 @@ class LedgerMachine(RuleBasedStateMachine):
         number=numbers,
         priority=st.none() | st.sampled_from([0, 5, 10]),
         labels=st.none() | st.dictionaries(st.sampled_from("ab"), st.sampled_from("xy")),
+        how=demands,
     )
-    def update(self, owner: str, number: int, priority: int | None, labels: dict[str, str] | None) -> None:
+    def update(self, owner: str, number: int, priority: int | None, labels: dict[str, str] | None, how: str) -> None:
         """Change a job."""
         if priority is None and labels is None:
             return
         job_id = self._job(number).job_id
         paths = ["priority"] * (priority is not None) + ["labels"] * (labels is not None)
+        demanded = self._demanded(owner, job_id, how)
         request = jobs_pb.UpdateJobRequest(
-            job_id=job_id, update_mask={"paths": paths}, priority=priority, labels=labels or {}
+            job_id=job_id, update_mask={"paths": paths}, priority=priority, labels=labels or {}, **demanded
         )
-        with self._as_expected(lambda: self.ledger.update(owner, job_id, priority, labels)):
+        with self._as_expected(lambda: self.ledger.update(owner, job_id, priority, labels, **demanded)):
             self._call(owner, "UpdateJob", request)
 
     @precondition(lambda self: self.requests)
-    @rule(owner=owners, number=numbers, force=st.booleans())
-    def delete(self, owner: str, number: int, force: bool) -> None:
+    @rule(owner=owners, number=numbers, later=st.booleans())
+    def reschedule(self, owner: str, number: int, later: bool) -> None:
+        """Give a job another time to begin at, or none."""
+        job_id, time = self._job(number).job_id, datetime.now(UTC) + timedelta(hours=1) if later else None
+        mask = {"paths": ["schedule_time"]}
+        request = jobs_pb.UpdateJobRequest(job_id=job_id, update_mask=mask, schedule_time=time)
+        with self._as_expected(lambda: self.ledger.reschedule(owner, job_id, time)):
+            self._call(owner, "UpdateJob", request)
+
+    @precondition(lambda self: self.requests)
+    @rule(owner=owners, number=numbers, force=st.booleans(), how=demands)
+    def delete(self, owner: str, number: int, force: bool, how: str) -> None:
         """Delete a job."""
         job_id = self._job(number).job_id
-        with self._as_expected(lambda: self.ledger.delete(owner, job_id, force=force)):
-            self._call(owner, "DeleteJob", jobs_pb.DeleteJobRequest(job_id=job_id, force=force))
+        demanded = self._demanded(owner, job_id, how)
+        with self._as_expected(lambda: self.ledger.delete(owner, job_id, force=force, **demanded)):
+            self._call(owner, "DeleteJob", jobs_pb.DeleteJobRequest(job_id=job_id, force=force, **demanded))
 
     @precondition(lambda self: self.requests)
     @rule(owner=owners, number=numbers)
