@@ -51,6 +51,7 @@ class NewJob:
     attempt_timeout: values.DurationLike | None = None
     limited_labels: Iterable[str] = ()
     unique_key: str = ""
+    unique_window: values.DurationLike | None = None
     on_conflict: OnConflict | None = None
     request_id: str = field(default_factory=lambda: str(uuid4()))
 
@@ -88,6 +89,7 @@ def create_request(new: NewJob, *, validate_only: bool = False) -> rpc.CreateJob
         attempt_timeout=values.duration(new.attempt_timeout),
         limited_labels=requests.names("limited_labels", new.limited_labels),
         unique_key=new.unique_key,
+        unique_window=values.duration(new.unique_window),
         on_conflict=values.number(new.on_conflict),
         validate_only=validate_only,
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import pairwise
 
 import grpc
 import pytest
@@ -60,6 +61,81 @@ async def test_the_key_is_free_when_its_job_has_ended_and_a_retry_takes_it_again
     await api.cancel(second.job_id)
     retried = await api.retry(first.job_id)
     assert (retried.state, (await create(api, kind)).job) == (QUEUED, retried)
+
+
+DAY = {"seconds": 86_400}
+
+
+@pytest.mark.guarantee("3d.4")
+@pytest.mark.parametrize("state", ENDED)
+async def test_within_its_window_an_ended_job_has_its_key(api: Api, kind: str, state: int):
+    first = await api.job_in(state, kind, unique_key="nightly", unique_window=DAY)
+    assert first.unique_window.ToSeconds() == 86_400
+    for fields in ({}, {"unique_window": DAY}, {"unique_window": {"seconds": 1}}, {"validate_only": True}):
+        again = await create(api, kind, **fields)
+        assert (again.created, again.job.job_id) == (False, first.job_id)
+    with refused(ALREADY_EXISTS, "UNIQUE_KEY_TAKEN") as result:
+        await create(api, kind, on_conflict=REFUSE)
+    assert result.metadata == {"unique_key": "nightly", "job_id": first.job_id}
+    assert (await create(api, kind, "weekly")).created
+    assert (await create(api, fresh_kind())).created
+    if state != COMPLETED:
+        retried = await api.retry(first.job_id)
+        assert (retried.state, (await create(api, kind)).job) == (QUEUED, retried)
+        await api.cancel(first.job_id)
+        assert not (await create(api, kind)).created
+    await api.delete(first.job_id)
+    assert (await create(api, kind)).created
+
+
+async def test_an_older_job_is_not_retried_within_the_window_of_another(api: Api, kind: str):
+    older = await api.job_in(CANCELLED, kind, unique_key="nightly")
+    newer = await api.job_in(CANCELLED, kind, unique_key="nightly", unique_window=DAY)
+    with refused(ALREADY_EXISTS, "UNIQUE_KEY_TAKEN") as result:
+        await api.retry(older.job_id)
+    assert result.metadata == {"unique_key": "nightly", "job_id": newer.job_id}
+
+
+async def test_a_window_that_is_over_frees_the_key(api: Api, kind: str):
+    """The time of the database is that of the server: a window of a second is over after a bounded number of tries."""
+    jobs = []
+    while len(jobs) < 3:
+        made = await create(api, kind, unique_window={"seconds": 1})
+        if made.created:
+            jobs.append(made.job)
+            await api.cancel(made.job.job_id)
+    times = [job.create_time.ToMicroseconds() for job in jobs]
+    assert all(later - earlier >= 1_000_000 for earlier, later in pairwise(times))
+    retry = RetryJobRequest(job_id=jobs[0].job_id)
+    while True:  # until the window of the last is over, too
+        [result] = await asyncio.gather(api.jobs.RetryJob(retry), return_exceptions=True)
+        if not isinstance(result, grpc.RpcError):
+            break
+        assert read(result).reason == "UNIQUE_KEY_TAKEN"
+    assert (await create(api, kind)).job.job_id == jobs[0].job_id
+    with refused(ALREADY_EXISTS, "UNIQUE_KEY_TAKEN"):
+        await api.retry(jobs[1].job_id)
+
+
+async def test_a_window_is_for_a_key(api: Api, kind: str):
+    for fields in ({"unique_window": DAY}, {"unique_key": "k", "unique_window": {}}):
+        with invalid("unique_window"):
+            await api.create(kind, **fields)
+
+
+@pytest.mark.guarantee("3d.4")
+async def test_of_many_that_create_and_end_within_the_window_one_creates(
+    replicas: list[Server], connect: Callable[[Server], Api], kind: str
+):
+    apis = [connect(server) for server in replicas]
+
+    async def create_and_end(api: Api, number: int) -> CreateJobResponse:
+        made = await create(api, kind, unique_window=DAY, item_count=number + 1)
+        await api.cancel(made.job.job_id)
+        return made
+
+    answers = await asyncio.gather(*(create_and_end(api, n) for n in range(12) for api in apis))
+    assert sum(one.created for one in answers) == len(await jobs_of(apis[0], kind)) == 1
 
 
 async def test_the_key_is_free_when_its_job_is_deleted(api: Api, kind: str):

@@ -130,6 +130,7 @@ BROKEN_JOBS = {
     'labels["jobledger.method"]': {"job": {"labels": {"jobledger.method": "x"}}},
     "job.validate_only": {"job": {"validate_only": True}},
     "job.unique_key": {"job": {"unique_key": "k"}},
+    "job.unique_window": {"job": {"unique_window": {"seconds": 60}}},
     "job.on_conflict": {"job": {"on_conflict": 1}},
     "priority": {"job": {"priority": 11}},
     "state": {"state": RUNNING},

@@ -52,6 +52,7 @@ class AsyncJobCalls(AsyncJobLists, AsyncJobWatches):
         attempt_timeout: values.DurationLike | None = None,
         limited_labels: Iterable[str] = (),
         unique_key: str = "",
+        unique_window: values.DurationLike | None = None,
         on_conflict: OnConflict | None = None,
         request_id: str = "",
         validate_only: bool = False,
@@ -71,7 +72,8 @@ class AsyncJobCalls(AsyncJobLists, AsyncJobWatches):
         `request_id` the client makes one, so that a repeated attempt creates no second job. With `validate_only` the
         service checks everything and creates nothing: the response has the job as it would be. While another job of
         this kind with the same `unique_key` has not ended, that job is the response, with `created` False; with
-        OnConflict.REFUSE it is an error.
+        OnConflict.REFUSE it is an error. With a `unique_window` the job has its key for so long after its creation,
+        even after it has ended: timedelta(days=1) creates at most one job a day for each key.
 
         Inputs are what JSON can hold without loss. A ValueError names the path of a value that it cannot hold, such as
         NaN, an integer beyond ±2**53 (send a string), a date, a set or bytes, or more than 24 levels of nesting.
@@ -99,6 +101,7 @@ class AsyncJobCalls(AsyncJobLists, AsyncJobWatches):
             attempt_timeout=attempt_timeout,
             limited_labels=limited_labels,
             unique_key=unique_key,
+            unique_window=unique_window,
             on_conflict=on_conflict,
             request_id=request_id or str(uuid4()),
         )

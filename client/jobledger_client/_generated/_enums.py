@@ -233,7 +233,7 @@ class LeaseStatus(ContractEnum):
 
 
 class OnConflict(ContractEnum):
-    """Decides what CreateJob does when an unfinished job already has the unique_key."""
+    """Decides what CreateJob does when another job already has the unique_key."""
 
     RETURN = 1
     """RETURN returns the job that has the key, whatever its content is.

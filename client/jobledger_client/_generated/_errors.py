@@ -291,7 +291,7 @@ class JobUnreadableError(JobledgerError):
 
 
 class UniqueKeyTakenError(AlreadyExistsError):
-    """A unique_key that another job of the same kind has, which has not ended.
+    """A unique_key that another job of the same kind has: it, or its unique_window, has not ended.
 
     Example: CreateJob with ON_CONFLICT_REFUSE, or RetryJob of a job whose key was taken after it ended. `metadata`:
     unique_key, job_id (the job that has it). UNIQUE_KEY_TAKEN (ALREADY_EXISTS).

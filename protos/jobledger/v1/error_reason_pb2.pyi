@@ -193,7 +193,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: GetJob in view FULL of a job whose input is not a Struct. Metadata: job_id.
     """
     ERROR_REASON_UNIQUE_KEY_TAKEN: _ErrorReason.ValueType  # 40
-    """ERROR_REASON_UNIQUE_KEY_TAKEN (ALREADY_EXISTS) is a unique_key that another job of the same kind has, which has not ended.
+    """ERROR_REASON_UNIQUE_KEY_TAKEN (ALREADY_EXISTS) is a unique_key that another job of the same kind has: it, or its
+    unique_window, has not ended.
     Example: CreateJob with ON_CONFLICT_REFUSE, or RetryJob of a job whose key was taken after it ended. Metadata: unique_key,
     job_id (the job that has it).
     """
@@ -399,7 +400,8 @@ another program wrote. Only this job is affected; see the server's log.
 Example: GetJob in view FULL of a job whose input is not a Struct. Metadata: job_id.
 """
 ERROR_REASON_UNIQUE_KEY_TAKEN: ErrorReason.ValueType  # 40
-"""ERROR_REASON_UNIQUE_KEY_TAKEN (ALREADY_EXISTS) is a unique_key that another job of the same kind has, which has not ended.
+"""ERROR_REASON_UNIQUE_KEY_TAKEN (ALREADY_EXISTS) is a unique_key that another job of the same kind has: it, or its
+unique_window, has not ended.
 Example: CreateJob with ON_CONFLICT_REFUSE, or RetryJob of a job whose key was taken after it ended. Metadata: unique_key,
 job_id (the job that has it).
 """

@@ -425,6 +425,7 @@ class Job(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     LIMITED_LABELS_FIELD_NUMBER: _builtins.int
+    UNIQUE_WINDOW_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id names the job within its owner: 1 to 128 characters of A-Z a-z 0-9 . _ : -, a letter or digit first."""
     owner: _builtins.str
@@ -463,7 +464,9 @@ class Job(_message.Message):
     is never reused. Always present, except in the response to validate_only.
     """
     unique_key: _builtins.str
-    """unique_key is the key that no other unfinished job of this owner and kind has. Empty when none was given."""
+    """unique_key is the key that no other unfinished job of this owner and kind has, nor any that was created within the
+    unique_window. Empty when none was given.
+    """
     @_builtins.property
     def progress(self) -> Global___Progress:
         """progress is how far it has come. Always present."""
@@ -566,6 +569,12 @@ class Job(_message.Message):
         only the limit on the kind applies.
         """
 
+    @_builtins.property
+    def unique_window(self) -> _duration_pb2.Duration:
+        """unique_window is for how long after create_time the job has its unique_key, even after it has ended. Absent: until
+        it ends.
+        """
+
     def __init__(
         self,
         *,
@@ -606,10 +615,11 @@ class Job(_message.Message):
         output: _struct_pb2.Struct | None = ...,
         attempts: _abc.Iterable[_chunk_pb2.Attempt] | None = ...,
         limited_labels: _abc.Iterable[_builtins.str] | None = ...,
+        unique_window: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "input", b"input", "output", b"output", "progress", b"progress", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "input", b"input", "output", b"output", "progress", b"progress", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "start_time", b"start_time", "unique_window", b"unique_window", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "attempt_timeout", b"attempt_timeout", "attempts", b"attempts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "holds", b"holds", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limited_labels", b"limited_labels", "next_chunks_page_token", b"next_chunks_page_token", "output", b"output", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "uid", b"uid", "unique_key", b"unique_key", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "attempt_timeout", b"attempt_timeout", "attempts", b"attempts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "holds", b"holds", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limited_labels", b"limited_labels", "next_chunks_page_token", b"next_chunks_page_token", "output", b"output", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "uid", b"uid", "unique_key", b"unique_key", "unique_window", b"unique_window", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

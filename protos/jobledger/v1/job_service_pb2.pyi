@@ -42,7 +42,7 @@ class _OnConflictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnConflict
     """ON_CONFLICT_REFUSE refuses the call with UNIQUE_KEY_TAKEN."""
 
 class OnConflict(_OnConflict, metaclass=_OnConflictEnumTypeWrapper):
-    """OnConflict decides what CreateJob does when an unfinished job already has the unique_key."""
+    """OnConflict decides what CreateJob does when another job already has the unique_key."""
 
 ON_CONFLICT_UNSPECIFIED: OnConflict.ValueType  # 0
 """ON_CONFLICT_UNSPECIFIED is RETURN."""
@@ -232,6 +232,7 @@ class CreateJobRequest(_message.Message):
     RUN_TIMEOUT_FIELD_NUMBER: _builtins.int
     ATTEMPT_TIMEOUT_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    UNIQUE_WINDOW_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """request_id makes a retry safe: 1 to 128 characters, remembered for at least 24 h while the job exists. The same
     request_id with the same content returns the same job. The content is kind, input, items, chunks, finalizer and
@@ -257,8 +258,8 @@ class CreateJobRequest(_message.Message):
     """failure_policy decides what a failed chunk means for the others. UNSPECIFIED: RUN_ALL."""
     unique_key: _builtins.str
     """unique_key allows one unfinished job: while a job of the same owner and kind with this key has not ended,
-    on_conflict decides what the call does. 1 to 255 bytes in UTF-8. The commit that ends the job frees the key.
-    Empty: none.
+    on_conflict decides what the call does. 1 to 255 bytes in UTF-8. The commit that ends the job frees the key,
+    unless its unique_window lasts longer; its deletion frees it at once. Empty: none.
     """
     on_conflict: Global___OnConflict.ValueType
     """on_conflict decides what the call does while another job has the unique_key. UNSPECIFIED: RETURN."""
@@ -336,6 +337,13 @@ class CreateJobRequest(_message.Message):
         retry_policy applies. Absent: no limit.
         """
 
+    @_builtins.property
+    def unique_window(self) -> _duration_pb2.Duration:
+        """unique_window is for how long after its creation the job has the unique_key at least, whatever becomes of it, 1 s
+        to 366 days: with 24 h there is at most one job in 24 h for each key. It is the window of the job that has the key
+        that counts. Not without unique_key. Absent: until the job ends.
+        """
+
     def __init__(
         self,
         *,
@@ -361,10 +369,11 @@ class CreateJobRequest(_message.Message):
         run_timeout: _duration_pb2.Duration | None = ...,
         attempt_timeout: _duration_pb2.Duration | None = ...,
         validate_only: _builtins.bool = ...,
+        unique_window: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "attempt_timeout", b"attempt_timeout", "chunk_size", b"chunk_size", "expire_time", b"expire_time", "finalizer", b"finalizer", "input", b"input", "item_count", b"item_count", "priority", b"priority", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "attempt_timeout", b"attempt_timeout", "chunk_size", b"chunk_size", "expire_time", b"expire_time", "finalizer", b"finalizer", "input", b"input", "item_count", b"item_count", "priority", b"priority", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "unique_window", b"unique_window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "attempt_timeout", b"attempt_timeout", "chunk_size", b"chunk_size", "chunks", b"chunks", "display_name", b"display_name", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "finalizer", b"finalizer", "input", b"input", "item_count", b"item_count", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limited_labels", b"limited_labels", "on_conflict", b"on_conflict", "priority", b"priority", "request_id", b"request_id", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "stages", b"stages", "unique_key", b"unique_key", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "attempt_timeout", b"attempt_timeout", "chunk_size", b"chunk_size", "chunks", b"chunks", "display_name", b"display_name", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "finalizer", b"finalizer", "input", b"input", "item_count", b"item_count", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limited_labels", b"limited_labels", "on_conflict", b"on_conflict", "priority", b"priority", "request_id", b"request_id", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "stages", b"stages", "unique_key", b"unique_key", "unique_window", b"unique_window", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chunk_size: _TypeAlias = _typing.Literal["chunk_size"]  # noqa: Y015
     _WhichOneofArgType__chunk_size: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size"]  # noqa: Y015

@@ -85,6 +85,10 @@ def create(
     unique_key: Annotated[
         str, typer.Option(metavar="KEY", help="Create no second unfinished job of this kind with this key.")
     ] = "",
+    unique_window: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Nor another job within this time of its creation, such as 24h."),
+    ] = None,
     refuse_conflict: Annotated[
         bool, typer.Option("--refuse-conflict", help="Fail when a job has the key; else print that job.")
     ] = False,
@@ -121,6 +125,7 @@ def create(
             attempt_timeout=_parse.duration("--attempt-timeout", attempt_timeout),
             limited_labels=limited_label or (),
             unique_key=unique_key,
+            unique_window=_parse.duration("--unique-window", unique_window),
             on_conflict=OnConflict.REFUSE if refuse_conflict else None,
             request_id=request_id,
             validate_only=validate_only,

@@ -115,6 +115,7 @@ def new_job(
         stages=stages,
         traceparent=traceparent,
         unique_key=request.unique_key,
+        unique_window=_unique_window(checks, request),
         run_timeout=checks.span(request, "run_timeout", limits.SECOND, limits.MAX_TIMEOUT, None),
         attempt_timeout=checks.span(request, "attempt_timeout", limits.SECOND, limits.MAX_TIMEOUT, None),
         uid_bytes=uid,
@@ -161,6 +162,12 @@ def _check_names(checks: Checks, request: api.CreateJobRequest) -> None:
     checks.not_reserved("kind", request.kind)
     checks.at_most("display_name", request.display_name, 1_024)
     checks.unique_key("unique_key", request.unique_key)
+
+
+def _unique_window(checks: Checks, request: api.CreateJobRequest) -> int | None:
+    if request.HasField("unique_window") and not request.unique_key:
+        checks.fault("unique_window", "must be absent without unique_key")
+    return checks.span(request, "unique_window", limits.SECOND, limits.MAX_TIMEOUT, None)
 
 
 def _refuses_conflict(checks: Checks, request: api.CreateJobRequest) -> bool:

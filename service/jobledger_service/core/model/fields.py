@@ -122,6 +122,7 @@ JOB_FIELDS: Final = (
     Field("claimable", Kept.STEADY),
     Field("schedule_time", Kept.STEADY, export="schedule_time"),
     Field("kept_attempts", Kept.CURRENT),
+    Field("spec.unique_window", Kept.SETTLED),
     Field("etag_revision", Kept.CURRENT),
     Field("etag_time", Kept.CURRENT),
 )

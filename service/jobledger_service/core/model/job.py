@@ -112,6 +112,8 @@ class JobSpec(MsgStruct, frozen=True, dict=True):
     """The trace in which it was created, for its workers; empty for none."""
     unique_key: str = ""
     """The key that no other unfinished job of its owner and kind has; empty for none."""
+    unique_window: int | None = None
+    """How long after its creation it has the key at least, in microseconds; None for until it ends."""
     run_timeout: int | None = None
     """How long a run may take, from its first claim to the end of the job, in microseconds; None for no limit."""
     attempt_timeout: int | None = None

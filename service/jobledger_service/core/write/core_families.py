@@ -5,7 +5,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from jobledger_service.core.database.dialects import Dialect
-from jobledger_service.core.database.rows.batch_rows import Request, RequestRows, RunRows, UniqueKeyRows
+from jobledger_service.core.database.rows.batch_rows import KeyHolder, Request, RequestRows, RunRows, UniqueKeyRows
 from jobledger_service.core.database.rows.entry import JOB_ITSELF
 from jobledger_service.core.database.rows.job_labels import JobLabels
 from jobledger_service.core.database.rows.outputs import OutputWrites
@@ -160,15 +160,19 @@ class UniqueKeys(_WithRows[UniqueKeyRows], Guard):
 
     def __init__(self, rows: UniqueKeyRows, transaction: Transaction, undo: Undo) -> None:
         super().__init__(rows, transaction, undo)
-        self._holders: dict[str, str | None] = {}
+        self._holders: dict[str, KeyHolder | None] = {}
         self._locked: set[str] = set()
         self._freed: dict[tuple[str, str], None] = {}
-        self._taken: dict[str, str | None] = {}
+        self._expired: dict[tuple[str, str], None] = {}
+        """The keys of jobs that had ended and are taken by others."""
+        self._kept: dict[tuple[str, str], Micros | None] = {}
+        """The keys with rows whose time changes, by key and job."""
+        self._taken: dict[str, KeyHolder | None] = {}
 
     def add_needs(self, needs: list[Needs]) -> None:
         """Append the jobs that have the keys of new jobs."""
         if keys := keys_of(UniqueKeys, needs):
-            self._locked = {*self._rows.find(self._connection, keys).values()}
+            self._locked = {holder.job_key for holder in self._rows.find(self._connection, keys).values()}
             needs.append(Needs(jobs=tuple(self._locked)))
 
     def load(self, needs: Sequence[Needs], jobs: Mapping[str, Job]) -> None:
@@ -179,32 +183,54 @@ class UniqueKeys(_WithRows[UniqueKeyRows], Guard):
         if not of_new_jobs and not of_requeued:
             return
         self._holders.update(self._rows.find(self._connection, of_new_jobs | of_requeued))
-        if {job for key, job in self._holders.items() if key in of_new_jobs} - self._locked:
+        holders = {holder.job_key for key, holder in self._holders.items() if holder and key in of_new_jobs}
+        if holders - self._locked:
             raise ConflictError("a unique key was taken elsewhere while its job was waited for")
 
-    def find(self, spec: JobSpec) -> str | None:
+    def find(self, spec: JobSpec, now: Micros) -> str | None:
         """Return the key of the job that has the unique key of a job; None when it is free."""
-        return self._holders.get(full_key(spec)) if spec.unique_key else None
+        holder = self._holders.get(full_key(spec)) if spec.unique_key else None
+        return holder.job_key if holder is not None and holder.has_it(now) else None
 
-    def check_free(self, job: Job) -> None:
+    def check_free(self, job: Job, now: Micros) -> None:
         """Raise UniqueKeyTaken when another job has the job's unique key."""
-        holder = self.find(job.spec)
+        holder = self.find(job.spec, now)
         if holder not in (None, job.key):
             raise UniqueKeyTaken(job.spec.unique_key, job_id_of(holder))
 
     def changed(self, before: Job | None, after: Job) -> Job:
-        """Take the key of a job that begins, and free that of one that ends."""
+        """Take the key of a job that begins, and free that of one that ends, unless its unique_window lasts longer."""
         if after.spec.unique_key and after.ended != (before is None or before.ended):
-            if after.ended:
-                self._free(after)
+            if not after.ended:
+                self._take(after)
+            elif (until := _kept_until(after)) is not None:
+                self._keep(full_key(after.spec), KeyHolder(after.key, until))
             else:
-                self._put(self._taken, full_key(after.spec), after.key)
+                self._free(after)
         return after
 
     def deleted(self, job: Job) -> None:
-        """Free the key of a job that is deleted before it has ended."""
-        if job.spec.unique_key and not job.ended:
-            self._free(job)
+        """Free the key of a job that is deleted while it has it."""
+        if job.spec.unique_key:
+            holder = self._holders.get(full_key(job.spec))
+            if not job.ended or (holder is not None and holder.job_key == job.key):
+                self._free(job)
+
+    def _take(self, job: Job) -> None:
+        key, holder = full_key(job.spec), self._holders.get(full_key(job.spec))
+        if holder is not None and holder.job_key == job.key:
+            self._keep(key, KeyHolder(job.key))
+            return
+        if holder is not None and self._taken.get(key) is None:
+            self._undo.put(self._expired, (key, holder.job_key), None)
+        self._put(self._taken, key, KeyHolder(job.key))
+
+    def _keep(self, key: str, holder: KeyHolder) -> None:
+        if self._taken.get(key) is not None:
+            self._put(self._taken, key, holder)
+        else:
+            self._undo.put(self._kept, (key, holder.job_key), holder.kept_until)
+            self._undo.put(self._holders, key, holder)
 
     def _free(self, job: Job) -> None:
         key = full_key(job.spec)
@@ -212,16 +238,29 @@ class UniqueKeys(_WithRows[UniqueKeyRows], Guard):
             self._undo.put(self._freed, (key, job.key), None)
         self._put(self._taken, key, None)
 
-    def _put(self, target: dict[str, str | None], key: str, job_key: str | None) -> None:
-        self._undo.put(target, key, job_key)
-        self._undo.put(self._holders, key, job_key)
+    def _put(self, target: dict[str, KeyHolder | None], key: str, holder: KeyHolder | None) -> None:
+        self._undo.put(target, key, holder)
+        self._undo.put(self._holders, key, holder)
 
     def save(self) -> None:
-        """Delete the keys that are free, then insert those that are taken."""
+        """Delete the keys that are free, then write those that are kept, and insert those that are taken."""
         if self._freed:
             self._rows.delete(self._connection, self._freed)
-        if taken := {key: job_key for key, job_key in self._taken.items() if job_key is not None}:
+        gone = self._freed.keys() | self._expired.keys()
+        if kept := {key: until for key, until in self._kept.items() if key not in gone}:
+            self._rows.keep(self._connection, kept)
+        if self._expired:
+            self._rows.delete(self._connection, self._expired, ended=True)
+        if taken := {key: holder for key, holder in self._taken.items() if holder is not None}:
             self._rows.insert(self._connection, taken)
+
+
+def _kept_until(job: Job) -> Micros | None:
+    """Return until when a job that has ended has its key; None when its window is over, or there is none."""
+    if job.spec.unique_window is None or job.end_time is None:
+        return None
+    until = Micros(job.spec.create_time + job.spec.unique_window)
+    return until if until > job.end_time else None
 
 
 class OutputRows(_WithRows[OutputWrites], Projection):

@@ -55,6 +55,8 @@ def read_job(message: api.ImportedJob, owner: str, context: RequestContext, uid:
         for name in ("validate_only", "unique_key", "on_conflict", "limited_labels"):
             if getattr(job, name):
                 checks.fault(f"job.{name}", "must be absent for an imported job")
+        if job.HasField("unique_window"):
+            checks.fault("job.unique_window", "must be absent for an imported job")
         checks.count("artifacts", len(message.artifacts), MAX_JOB_ARTIFACTS)
         checks.count("chunks", len(message.chunks), MAX_CHUNKS)
         new, inputs = new_job(checks, job, owner, job.job_id, uid, mark=fingerprint(message))

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from operator import itemgetter
 from typing import Any, Final
 
 from msgspec import DecodeError, json, msgpack
 from msgspec import Struct as MsgStruct
-from sqlalchemy import Connection, bindparam, delete, select
+from msgspec.structs import asdict
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from jobledger_service.core.database.cells import Row, json_text
 from jobledger_service.core.database.dialects import Dialect
@@ -18,6 +20,7 @@ from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.run import NEW_RUN, RunState
 
 from .row_sets import RowSets
+from .writes import ConflictError
 
 RUN: Final = json.Decoder(RunState)
 """Reads the column of a run."""
@@ -121,27 +124,47 @@ def _run_row(job_key: str, run: RunState) -> Row:
     return {"job_key": job_key, "run": json_text(run)}
 
 
+class KeyHolder(MsgStruct, frozen=True):
+    """The job that has a unique key; `kept_until` is None while it has not ended."""
+
+    job_key: str
+    kept_until: Micros | None = None
+
+    def has_it(self, now: Micros) -> bool:
+        """Whether the key is not free yet."""
+        return self.kept_until is None or self.kept_until > now
+
+
 class UniqueKeyRows(_Rows):
     """The jobs that have unique keys."""
 
-    _DELETE: Final = delete(unique_keys).where(
-        unique_keys.c.unique_key == bindparam("of"), unique_keys.c.job_key == bindparam("by")
-    )
+    _OF_JOB: Final = (unique_keys.c.unique_key == bindparam("of"), unique_keys.c.job_key == bindparam("by"))
+    _DELETE: Final = delete(unique_keys).where(*_OF_JOB)
+    _DELETE_ENDED: Final = _DELETE.where(unique_keys.c.kept_until.is_not(None))
+    _KEEP: Final = update(unique_keys).where(*_OF_JOB).values(kept_until=bindparam("until"))
 
     def __init__(self, dialect: Dialect) -> None:
         super().__init__(dialect)
         key = unique_keys.c.unique_key
-        self.find_rows = DriverStatement(select(key, unique_keys.c.job_key).where(key.in_(dialect.keys())))
+        columns = (key, unique_keys.c.job_key, unique_keys.c.kept_until)
+        self.find_rows = DriverStatement(select(*columns).where(key.in_(dialect.keys())))
 
-    def find(self, connection: Connection, keys: Iterable[str]) -> dict[str, str]:
-        """Return the jobs that have these keys."""
-        return dict(self._read(connection, keys))
+    def find(self, connection: Connection, keys: Iterable[str]) -> dict[str, KeyHolder]:
+        """Return who has these keys, or had them when its time was over."""
+        return {key: KeyHolder(*holder) for key, *holder in self._read(connection, keys)}
 
-    def delete(self, connection: Connection, freed: Iterable[tuple[str, str]]) -> None:
-        """Delete keys of jobs, in the order of the keys."""
-        connection.execute(self._DELETE, [{"of": key, "by": job_key} for key, job_key in sorted(freed)])
+    def delete(self, connection: Connection, freed: Iterable[tuple[str, str]], *, ended: bool = False) -> None:
+        """Delete keys of jobs, in the order of the keys; with `ended` only of jobs that have not begun again."""
+        statement = self._DELETE_ENDED if ended else self._DELETE
+        connection.execute(statement, [{"of": key, "by": job_key} for key, job_key in sorted(freed)])
 
-    def insert(self, connection: Connection, taken: Mapping[str, str]) -> None:
+    def keep(self, connection: Connection, kept: Mapping[tuple[str, str], Micros | None]) -> None:
+        """Set until when jobs keep their keys, in the order of the keys; ConflictError when another has one."""
+        for (key, job_key), until in sorted(kept.items(), key=itemgetter(0)):
+            if not connection.execute(self._KEEP, {"of": key, "by": job_key, "until": until}).rowcount:
+                raise ConflictError("a unique key was taken elsewhere")
+
+    def insert(self, connection: Connection, taken: Mapping[str, KeyHolder]) -> None:
         """Insert keys with their jobs, in the order of the keys; ConflictError when one is taken."""
-        rows = [{"unique_key": key, "job_key": job_key} for key, job_key in sorted(taken.items())]
+        rows = [{"unique_key": key, **asdict(holder)} for key, holder in sorted(taken.items(), key=itemgetter(0))]
         self._row_sets.insert(connection, unique_keys, rows)

@@ -157,9 +157,11 @@ unique_keys = Table(
     metadata,
     Column("unique_key", Key, primary_key=True),
     Column("job_key", Key, ForeignKey("jobs.job_key", ondelete="CASCADE"), nullable=False, unique=True),
+    # Of a job that has ended, when the unique_window since its creation is over; NULL while it has not ended.
+    Column("kept_until", BigInteger),
     sqlite_with_rowid=False,
 )
-"""The keys of jobs that have not ended."""
+"""The keys of jobs that have not ended, or whose unique_window has not."""
 
 paused_kinds = Table(
     "paused_kinds",

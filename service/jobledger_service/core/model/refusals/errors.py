@@ -7,7 +7,7 @@ Refusal
 ├── ChunkNotFound         no such chunk of this job
 ├── JobAlreadyExists      the job_id is in use with other content
 ├── RequestIdReused       the request_id came before with other content
-├── UniqueKeyTaken        another unfinished job has the unique key
+├── UniqueKeyTaken        another job has the unique key
 ├── EtagMismatch          decided before another change
 ├── JobNotEnded           the job must end first
 ├── JobEnded              the job has ended and cannot change in this way
@@ -96,12 +96,10 @@ class RequestIdReused(Refusal):
 
 
 class UniqueKeyTaken(Refusal):
-    """Another job of the owner and kind, which has not ended, has this unique key."""
+    """Another job of the owner and kind has this unique key: it, or its unique_window, has not ended."""
 
     def __init__(self, unique_key: str, job_id: str) -> None:
-        super().__init__(
-            f"job {job_id!r} has the unique_key {unique_key!r} and has not ended", unique_key=unique_key, job_id=job_id
-        )
+        super().__init__(f"job {job_id!r} has the unique_key {unique_key!r}", unique_key=unique_key, job_id=job_id)
 
 
 class EtagMismatch(Refusal):

@@ -103,7 +103,7 @@ class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
             if existing.spec.fingerprint != spec.fingerprint:
                 raise JobAlreadyExists(spec.job_id)
             return Creation(spec.key, is_new=False)
-        if spec.unique_key and (holder := work.family(UniqueKeys).find(spec)):
+        if spec.unique_key and (holder := work.family(UniqueKeys).find(spec, work.now)):
             if self.refuses_conflict:
                 raise UniqueKeyTaken(spec.unique_key, job_id_of(holder))
             work.check_readable(holder)
@@ -253,7 +253,7 @@ class RetryJob(_JobCommand, MsgStruct, frozen=True):
             chunks, indexes = work.chunks(job), self.chunk_indexes
             step = lifecycle.retry(job, chunks, indexes, self.actor, self.reason, work.now, work.calendar)
             if job.spec.unique_key:
-                work.family(UniqueKeys).check_free(job)
+                work.family(UniqueKeys).check_free(job, work.now)
             work.apply(step)
             for key in self.request_keys:
                 work.family(RequestIds).record(key, Request(self.fingerprint, job.key), work.now)
