@@ -120,7 +120,7 @@ def test_all_pages_are_asked_for_alike():
                 " Empty: the first page."
             )
             assert re.match(
-                r"page_size is how many .+ to return, 0 to (\S+); more is taken as \1\. .*0: [\d,]+\.$",
+                r"page_size is how many .+ to return, 0 to (\S+); more is taken as \1\. .*0: 100\.$",
                 said[fields["page_size"].full_name],
             ), message.full_name
         if "next_page_token" in fields:

@@ -455,7 +455,7 @@ class GetUsageRequest(_message.Message):
     key_id: _builtins.str
     """key_id is the key whose usage to return. Empty: all."""
     page_size: _builtins.int
-    """page_size is how many sums to return, 0 to 5,000; more is taken as 5,000. 0: 500."""
+    """page_size is how many sums to return, 0 to 5,000; more is taken as 5,000. 0: 100."""
     page_token: _builtins.str
     """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
     @_builtins.property

@@ -672,7 +672,7 @@ class ListJobsRequest(_message.Message):
     ascending: _builtins.bool
     """ascending reverses the order: oldest, or lowest, first. Absent: newest, or highest, first."""
     page_size: _builtins.int
-    """page_size is how many jobs to return, 0 to 500; more is taken as 500. 0: 20."""
+    """page_size is how many jobs to return, 0 to 500; more is taken as 500. 0: 100."""
     page_token: _builtins.str
     """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first
     page.

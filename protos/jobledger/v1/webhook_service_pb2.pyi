@@ -476,7 +476,7 @@ class ListWebhookDeliveriesRequest(_message.Message):
     webhook_id: _builtins.str
     """webhook_id is the webhook. Required."""
     page_size: _builtins.int
-    """page_size is how many deliveries to return, 0 to 500; more is taken as 500. 0: 50."""
+    """page_size is how many deliveries to return, 0 to 500; more is taken as 500. 0: 100."""
     page_token: _builtins.str
     """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
     @_builtins.property

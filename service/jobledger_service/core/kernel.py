@@ -93,7 +93,6 @@ class Kernel(Environment, frozen=True):
         place: type[Place],
         read: Callable[[Place | None, int], tuple[Rows, Place | None]],
         *,
-        default: int = 100,
         max_size: int = 500,
     ) -> tuple[Rows, str]:
         """Read the page that a request asks for, in an owner's turn; return it, and the token of the next one.
@@ -101,7 +100,7 @@ class Kernel(Environment, frozen=True):
         `listed` is what the request lists, `place` the type of a place in it. `read` returns the rows after a place, up
         to a limit, and the place of the last one if there may be more.
         """
-        limit, mark = checked_page_size(request.page_size, default=default, max_size=max_size), request_mark(*listed)
+        limit, mark = checked_page_size(request.page_size, max_size=max_size), request_mark(*listed)
         after = await self.tokens.parse(request.page_token, mark, place)
         rows, last = await self.readers.for_owner(owner, read, after, limit)
         return rows, self.tokens.encode(mark, *last) if last else ""

@@ -194,7 +194,7 @@ class JobService(MsgStruct, frozen=True):
 
     async def ListChunks(self, request: api.ListChunksRequest, caller: Caller) -> bytes:
         owner = read_owner(request, caller)
-        limit = lists.checked_page_size(request.page_size, default=100, max_size=1_000)
+        limit = lists.checked_page_size(request.page_size, max_size=1_000)
         job_id, states = read.job_id(request), lists.chunk_states(request)
         show = partial(self._encoded_chunks, job_id)
         token, claimable = request.page_token, request.claimable
@@ -225,7 +225,7 @@ class JobService(MsgStruct, frozen=True):
 
     async def ListJobEvents(self, request: api.ListJobEventsRequest, caller: Caller) -> bytes:
         owner = read_owner(request, caller)
-        limit = lists.checked_page_size(request.page_size, default=100, max_size=500)
+        limit = lists.checked_page_size(request.page_size, max_size=500)
         job_id, uid = read.job_id(request), uid_of(read.job_uid(request)) or None
         show, newest_first = partial(self._encoded_events, "ListJobEvents"), request.newest_first
         return await self.queries.list_job_events(
@@ -233,7 +233,7 @@ class JobService(MsgStruct, frozen=True):
         )
 
     async def ListEvents(self, request: api.ListEventsRequest, caller: Caller) -> bytes:
-        limit = lists.checked_page_size(request.page_size, default=100, max_size=500)
+        limit = lists.checked_page_size(request.page_size, max_size=500)
         query, keeps = events_wanted(request, caller)
         show = partial(self._encoded_events, "ListEvents")
         return await self.queries.list_events(caller.owner, query, keeps, limit, request.page_token, show)

@@ -30,6 +30,8 @@ _ORDERS: Final = {
     api.JOB_ORDER_END_TIME: Order.END_TIME,
     api.JOB_ORDER_PRIORITY: Order.PRIORITY,
 }
+PAGE_SIZE: Final = 100
+"""Of a request that names none."""
 MAX_LABEL_CONDITIONS: Final = 16
 MAX_LABEL_VALUES: Final = 100
 """The values of all conditions on labels together: each is tested on each row."""
@@ -69,7 +71,7 @@ def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
     """Return the query of ListJobs."""
     with Checks() as checks:
         job_filter = filter_of(checks, request, caller)
-        limit = page_size(checks, request.page_size, default=20, max_size=500)
+        limit = page_size(checks, request.page_size, max_size=500)
         order = _ORDERS.get(request.order)
         if order is None:
             checks.one_of("order", request.order, Order.__members__)
@@ -77,16 +79,16 @@ def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
     return Listing(job_filter, order or Order.CREATE_TIME, request.ascending, limit=limit, view=shown)
 
 
-def page_size(checks: Checks, size: int, *, default: int, max_size: int) -> int:
+def page_size(checks: Checks, size: int, *, max_size: int) -> int:
     """Return the page size; a larger one than the maximum is the maximum."""
     checks.at_least("page_size", size, 0)
-    return min(size, max_size) or default
+    return min(size, max_size) or PAGE_SIZE
 
 
-def checked_page_size(size: int, *, default: int, max_size: int) -> int:
+def checked_page_size(size: int, *, max_size: int) -> int:
     """Return the page size of a request without other checks."""
     with Checks() as checks:
-        return page_size(checks, size, default=default, max_size=max_size)
+        return page_size(checks, size, max_size=max_size)
 
 
 def job_filter(request: api.WatchJobsRequest, caller: Caller) -> JobFilter:
@@ -170,7 +172,7 @@ def attempts(request: api.ListAttemptsRequest, caller: Caller) -> AttemptsWanted
     with Checks() as checks:
         owner = owner_of(checks, request, caller)
         checks.job_id("job_id", request.job_id)
-        limit = page_size(checks, request.page_size, default=100, max_size=1_000)
+        limit = page_size(checks, request.page_size, max_size=1_000)
         index = request.chunk_index if request.HasField("chunk_index") else None
         checks.at_least("chunk_index", index or 0, 0)
         checks.at_most("task_id", request.task_id, limits.MAX_TASK_ID)

@@ -155,7 +155,7 @@ class KeyCalls(MsgStruct, frozen=True):
         return replace(like, key_id=key_id, digest=digest_of(token), create_time=now), token
 
     async def ListApiKeys(self, request: api.ListApiKeysRequest, caller: Caller) -> bytes:  # noqa: ARG002  of all owners
-        limit = checked_page_size(request.page_size, default=100, max_size=500)
+        limit = checked_page_size(request.page_size, max_size=500)
         with Checks() as checks:
             if request.owner:
                 checks.owner("owner", request.owner)

@@ -78,7 +78,7 @@ def listing(request: lro.ListOperationsRequest, caller: Caller) -> Listing:
     with Checks() as checks:
         if request.name not in ("", COLLECTION):
             checks.fault("name", f"value {request.name[:200]!r} must be {COLLECTION!r}")
-        limit = page_size(checks, request.page_size, default=20, max_size=500)
+        limit = page_size(checks, request.page_size, max_size=500)
         states = _states(request.filter.strip()) if len(request.filter) <= MAX_FILTER else None
         if states is None:
             checks.fault("filter", f"value {request.filter[:200]!r} {RULE}")

@@ -84,6 +84,6 @@ class UsageCalls(MsgStruct, frozen=True):
             return shown, tuple(getattr(rows[limit - 1], name) for name in query.by) if len(rows) > limit else None
 
         shown, token = await self.kernel.read_page(
-            OPERATORS, request, ("usage", query), tuple[str, ...], page, default=500, max_size=5_000
+            OPERATORS, request, ("usage", query), tuple[str, ...], page, max_size=5_000
         )
         return shown + api.GetUsageResponse(next_page_token=token).SerializeToString()

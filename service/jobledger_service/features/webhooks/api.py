@@ -166,7 +166,7 @@ class WebhookService(MsgStruct, frozen=True):
         key = (await self._find(caller.owner, webhook_id)).key
         page, listed = partial(self.delivery_store.deliveries, key, states), ("deliveries", key, states)
         deliveries, token = await self.kernel.read_page(
-            caller.owner, request, listed, tuple[int, int], page, default=50, max_size=500
+            caller.owner, request, listed, tuple[int, int], page, max_size=500
         )
         return api.ListWebhookDeliveriesResponse(
             deliveries=map(read.delivery_message, deliveries), next_page_token=token
