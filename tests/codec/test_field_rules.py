@@ -13,7 +13,6 @@ from jobledger.v1 import job_service_pb2 as api
 from jobledger_service.core.api import job_requests, list_requests, worker_requests
 from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.event_requests import watch_options
-from jobledger_service.core.database.rows.reads import View
 from jobledger_service.core.model.refusals.errors import InvalidField
 from jobledger_service.features.access import api as access_requests
 from jobledger_service.features.limits import api as limit_requests
@@ -88,7 +87,7 @@ BROKEN: dict[str, tuple[Read, str]] = {
     "filter.states[0]": (listed(filter={"states": [77]}), "value 77 must be one of QUEUED, RUNNING"),
     "filter.max_priority": (listed(filter={"min_priority": 5, "max_priority": 4}), "value 4 must be at least min_"),
     "filter.search": (listed(filter={"search": "…"}), "value '…' must contain a letter or a digit"),
-    "view": (lambda: list_requests.view(9, absent=View.BASIC), "value 9 must be one of STATUS, BASIC, DETAIL, FULL"),
+    "view": (lambda: list_requests.view(9), "value 9 must be one of STATUS, BASIC, DETAIL, FULL"),
     "mode": (lambda: watch_options(api.WatchJobRequest(mode=9)), "value 9 must be one of LATEST, EVERY"),
     "kinds[0]": (claimed(kinds=["jobledger.bulk"]), "value 'jobledger.bulk' must not begin with 'jobledger.'"),
     "worker": (claimed(worker=""), "is required"),

@@ -51,7 +51,7 @@ def test_the_console_takes_its_command_line_and_asks_the_server(monkeypatch: pyt
     console = SERVICES["console"]
     assert console["entrypoint"] == ["jobledger-console"]
     chosen = console_settings(monkeypatch, console["command"])
-    assert chosen.server == f"server:{settings()['listen'].rpartition(':')[2]}"
+    assert chosen.target == f"server:{settings()['listen'].rpartition(':')[2]}"
     assert [port.rsplit(":", 1)[-1] for port in console["ports"]] == [str(chosen.port)]
 
 

@@ -30,7 +30,7 @@ LIMITS = {
 }  # fmt: skip
 EVERY = WatchMode.WATCH_MODE_EVERY
 LISTENING = """
-SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query IN ('LISTEN jobledger', 'SELECT 1')
+SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query = 'LISTEN jobledger'
 """
 
 

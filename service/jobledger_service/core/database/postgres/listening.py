@@ -52,6 +52,7 @@ async def listen(database: Database, on_commit: Callable[[], None], on_ready: Re
                                 on_commit()
                     async with asyncio.timeout(answer_timeout):  # the connection was quiet: check it
                         await _check(connection, database.history)
+                        await connection.execute(f"LISTEN {CHANNEL}")  # so that pg_stat_activity shows what it is for
         except (StaleDatabaseError, psycopg.Error, TimeoutError) as error:
             log.warning("the connection for wake-ups is lost", why=str(error) or "the database does not answer")
         await asyncio.sleep(RECONNECT_SECONDS)
