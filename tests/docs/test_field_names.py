@@ -19,7 +19,7 @@ FIGURES = {
     "WebhookHealth",
 }  # fmt: skip
 """Messages that are nothing but figures of one thing: each number in them counts what its name says."""
-LENGTHS = {"age", "backoff", "delay", "duration", "latency", "period", "timeout", "wait"}
+LENGTHS = {"age", "backoff", "delay", "duration", "latency", "period", "timeout", "wait", "window"}
 NUMBERS = {
     "attempt",
     "bytes",
