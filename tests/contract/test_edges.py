@@ -314,7 +314,9 @@ def moves(caller: Caller, one: imports.ImportedJob, edges: Edges) -> None:
     one.job.kind, one.job.job_id = kind, uuid4().hex
     answer = caller.imports.ImportJobs(iter([imports.ImportJobsRequest(jobs=[one])]), timeout=BOUND)
     assert edges is WILD or answer.imported, answer
-    assert [refusal for refusal in answer.refusals if refusal.reason != ErrorReason.ERROR_REASON_INVALID_FIELD] == []
+    assert [
+        refusal for refusal in answer.refusals if refusal.error.reason != ErrorReason.ERROR_REASON_INVALID_FIELD
+    ] == []
     if answer.imported and not is_about_to_go(one.job):
         caller.show(one.job.job_id, kind)
 
