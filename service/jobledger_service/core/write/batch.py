@@ -14,7 +14,8 @@ from jobledger_service.core.database.rows.entry import Entry
 from jobledger_service.core.database.rows.writes import ConflictError, StatementFailure
 from jobledger_service.core.halving import Halving
 from jobledger_service.core.model.chunk import Queue
-from jobledger_service.core.model.history.change import ChangeType, JobDelta
+from jobledger_service.core.model.history.change import ChangeType
+from jobledger_service.core.model.history.measures import Measure, measured
 from jobledger_service.core.model.history.terms import Point
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.refusals.errors import Refusal, StoreUnavailable
@@ -39,7 +40,7 @@ Outcome = Any
 class Commit(MsgStruct, frozen=True):
     """The result of committed batches: entries with their positions, changed jobs, waiting chunks, and what happened.
 
-    `deltas` are what it did to the jobs of the entries; `changes` counts their changes by kind and type.
+    `changes` counts the changes of the entries by kind and type; `measures` are what they took, by kind.
     """
 
     entries: Sequence[Entry] = ()
@@ -47,8 +48,8 @@ class Commit(MsgStruct, frozen=True):
     ready: dict[Queue, int] = {}
     due: Collection[type[RowFamily]] = ()
     """The families whose features may have work now."""
-    deltas: Sequence[JobDelta] = ()
     changes: Mapping[tuple[str, ChangeType], int] = {}
+    measures: Sequence[tuple[str, Measure, float]] = ()
     pauses: Mapping[Queue, int] = {}
     """The queues that were paused, with 0, or resumed, with the number of their waiting chunks."""
     rows: int = 0
@@ -136,8 +137,10 @@ class Executor:
                 transaction.announce_ready(unannounced)
             entries = self._append(transaction, changes)
         counts = Counter([(delta.job.spec.kind, change.type) for delta in changes.recorded for change in delta.changes])
-        touched, deltas = list(work.deltas), changes.recorded
-        return outcomes, Commit(entries, touched, changes.ready, due, deltas, counts, work.pauses, work.rows)
+        # Not the records themselves: they would keep the rows of the batch in memory until its callers are answered.
+        measures = [(delta.job.spec.kind, *measure) for delta in changes.recorded for measure in measured(delta)]
+        touched = list(work.deltas)
+        return outcomes, Commit(entries, touched, changes.ready, due, counts, measures, work.pauses, work.rows)
 
     def _append(self, transaction: Transaction, changes: BatchChanges) -> Sequence[Entry]:
         if not changes.entries:

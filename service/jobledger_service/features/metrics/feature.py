@@ -37,7 +37,7 @@ from jobledger_service.transport.metrics import CallMetrics
 from jobledger_service.transport.refusals import IN_FLIGHT_BOUNDS
 from jobledger_service.transport.server import CannotListenError
 
-from .observations import SENTENCES, Observations, Observed, observed
+from .observations import SENTENCES, Observations
 
 log = structlog.get_logger(__name__)
 
@@ -99,7 +99,7 @@ class _Counted:
 
     def __init__(self) -> None:
         self.changes = Counts[str]()
-        self.observations = {name: Observations(name.bounds) for name in Observed}
+        self.observations = {measure: Observations(measure) for measure in SENTENCES}
 
 
 class KindMetrics(Collector):
@@ -121,9 +121,8 @@ class KindMetrics(Collector):
         for (kind, change), count in commit.changes.items():
             if (name := _COUNTED.get(change)) is not None:
                 self._of(kind).changes[name] += count
-        for delta in commit.deltas:
-            for observation, value in observed(delta):
-                self._of(delta.job.spec.kind).observations[observation].observe(value)
+        for kind, measure, value in commit.measures:
+            self._of(kind).observations[measure].observe(value)
 
     def _of(self, kind: str) -> _Counted:
         return self._counted.get(kind) or self._counted[OTHER]
