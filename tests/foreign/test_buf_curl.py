@@ -32,7 +32,7 @@ async def test_it_creates_gets_and_lists_a_job(server: Server, kind: str):
     [created] = await called(server, "CreateJob", {"kind": kind, "item_count": 1_200, "input": {"a": 1}})
     job_id = created["job"]["jobId"]
     assert created["created"] is True
-    [got] = await called(server, "GetJob", {"job_id": job_id})
+    [got] = await called(server, "GetJob", {"job_id": job_id, "view": "JOB_VIEW_FULL"})
     assert (got["job"]["state"], got["job"]["chunksSummary"]) == ("JOB_STATE_QUEUED", {"total": 3, "pending": 3})
     assert got["job"]["input"] == {"a": 1}
     [listed] = await called(server, "ListJobs", {"filter": {"kinds": [kind]}})
@@ -88,7 +88,7 @@ async def test_it_shows_a_job_whose_every_value_is_at_its_edge(api: Api, server:
     [claimed] = await api.claim(kind, lease_duration=timedelta(days=1))
     await api.report(claimed, percent=5e-324, stage_percent=-0.0, stage="s", items_completed=1)
     await api.complete(claimed, progress={"artifacts": {"a": artifact}, "job_artifacts": {"a": artifact}})
-    [got] = await called(server, "GetJob", {"jobId": job.job_id})
+    [got] = await called(server, "GetJob", {"jobId": job.job_id, "view": "JOB_VIEW_FULL"})
     assert got["job"]["expireTime"] == "9999-12-31T23:59:59.999999Z"
     assert got["job"]["artifacts"]["a"]["metadata"] == {"n": [1e308, 5e-324, -0.0, None]}
     assert got["job"]["input"] == deepest

@@ -113,10 +113,10 @@ async def test_it_uses_all_that_producers_and_workers_are_offered(admin: Caller,
 
     # All of it is shown to the producer, and the fleet sees nothing of that.
     got, listed, trail, ended = await asyncio.gather(
-        admin("GetJob", jobId=job["jobId"]),
+        admin("GetJob", jobId=job["jobId"], view="JOB_VIEW_FULL"),
         admin("ListAttempts", jobId=job["jobId"]),
         admin("ListJobEvents", jobId=job["jobId"], uid=job["uid"]),
-        admin("GetJob", jobId="other"),
+        admin("GetJob", jobId="other", view="JOB_VIEW_FULL"),
     )
     assert [chunk["holds"] for chunk in got["job"]["chunks"]] == [["HOLD_REASON_BACKOFF"]] * 2
     assert {"uniqueKey": "nightly", "runTimeout": "3600s", "attemptTimeout": "600s"}.items() <= got["job"].items()
