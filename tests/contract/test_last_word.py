@@ -8,8 +8,8 @@ from jobledger.v1.job_pb2 import JobState
 from jobledger.v1.worker_service_pb2 import ClaimedChunk, LeaseResult
 
 from tests.support.api import Api
-from tests.support.errors import invalid
-from tests.support.states import CANCELLED, CHUNK_PENDING, COMPLETED, FAILED, OK, RUNNING
+from tests.support.errors import assert_entry_refused
+from tests.support.states import CANCELLED, CHUNK_PENDING, COMPLETED, FAILED, OK, REFUSED, RUNNING
 
 URI = "s3://bucket/key"
 LAST = {
@@ -130,15 +130,15 @@ BROKEN = [
         ("release", "reason", {"reason": "x" * 1_025}),
     ],
 )
-async def test_an_end_that_breaks_a_rule_is_refused_and_nothing_of_the_call_is_taken(
+async def test_an_end_that_breaks_a_rule_is_refused_and_nothing_of_it_is_taken(
     api: Api, kind: str, end: str, field: str, broken: dict[str, object]
 ):
     job_id = (await api.create(kind, item_count=10, stages=[{"name": "decode"}])).job_id
     [claimed] = await api.claim(kind)
     before = await api.get(job_id)
-    lists = {"complete": "completions", "fail": "failures", "release": "releases"}
-    with invalid(f"{lists[end]}[0].{field}"):
-        await getattr(api, end)(claimed, **broken)
+    [result] = await getattr(api, end)(claimed, **broken)
+    assert result.status == REFUSED
+    assert_entry_refused(result.error, field)
     assert await api.get(job_id) == before
 
 
