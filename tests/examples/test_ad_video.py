@@ -201,7 +201,7 @@ class TestTabs:
         with pytest.raises(ValueError, match="not from 1 to 100"):
             tab(caller, "grace", page_size=size)
 
-    @pytest.mark.parametrize(("size", "count"), [(0, 20), (101, 101)])
+    @pytest.mark.parametrize(("size", "count"), [(0, 100), (101, 101)])
     def test_the_service_takes_sizes_that_the_page_does_not_have(self, caller: JobClient, size: int, count: int):
         assert len(caller.list_jobs(labels={"user": "grace"}, page_size=size).page().jobs) == count
 

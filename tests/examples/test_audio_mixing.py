@@ -241,7 +241,7 @@ def test_a_mix_that_waits_for_a_slot_is_queued_shows_its_place_and_is_not_claime
     kind = "audio.mix.elsewhere"
     limit(caller, kind)
     jobs = [caller.create_job(kind, stages=STAGES).job for _ in range(AT_ONCE + 2)]
-    pages = [shown(caller.get_job(job.job_id)) for job in jobs]
+    pages = [shown(caller.get_job(job.job_id, view=JobView.FULL)) for job in jobs]
     assert [page["place"] for page in pages] == [None, None, 1, 2]
     nothing = Shown(state="queued", stage="", percent=0, message="", place=None, result_url=None, error=None)
     assert pages[0] == nothing
