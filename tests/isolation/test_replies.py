@@ -135,7 +135,7 @@ async def test_characters_of_many_bytes_count_as_many(api: KeyedApi, kind: str):
         part, progress = claimed[begin : begin + 450], {"message": clef * 800, "stage": clef * 128}
         reports = [LeaseReport(lease_token=one.lease.token, progress=progress) for one in part]
         await api.work.Heartbeat(HeartbeatRequest(reports=reports))
-    answer = await api.jobs.GetJob(GetJobRequest(job_id=job.job_id))
+    answer = await api.jobs.GetJob(GetJobRequest(job_id=job.job_id, view=FULL))
     page = await api.list_chunks(job.job_id, page_size=1_000)
     assert fits(answer)
     assert fits(page)
