@@ -98,7 +98,7 @@ def seen(studio: Studio) -> list[Job]:
 
 @pytest.fixture(scope="module")
 def answer(caller: JobClient, seen: list[Job]) -> dict[str, Any]:
-    return answer_of(caller.get_job(seen[-1].job_id))
+    return answer_of(caller.get_job(seen[-1].job_id, view=JobView.FULL))
 
 
 @pytest.fixture(scope="module")
