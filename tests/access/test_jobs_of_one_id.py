@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import grpc
 import pytest
 from jobledger.v1.chunk_pb2 import HOLD_REASON_SCHEDULE
+from jobledger.v1.job_service_pb2 import CreateJobRequest
 
 from tests.access.conftest import As, Keyed
 from tests.contract.test_preconditions import CALLS
@@ -46,3 +47,25 @@ async def test_the_uid_of_anothers_job_is_as_good_as_none(owners: tuple[KeyedApi
     for api, job in zip(owners, (mine, theirs), strict=True):
         shown = await api.get(kind, uid=job.uid)
         assert (shown.uid, shown.etag, shown.revision) == (job.uid, job.etag, 1)
+
+
+@pytest.mark.guarantee("3b.8")
+async def test_a_key_that_one_keeps_for_a_day_is_free_for_the_other(owners: tuple[KeyedApi, KeyedApi], kind: str):
+    alice, bob = owners
+    request = CreateJobRequest(kind=kind, unique_key="nightly", unique_window=timedelta(days=1))
+    kept = await alice.jobs.CreateJob(request)
+    await alice.cancel(kept.job.job_id, force=True)
+    other = await bob.jobs.CreateJob(request)
+    assert (other.created, other.job.owner) == (True, f"{kept.job.owner}-2")
+    again = await alice.jobs.CreateJob(request)
+    assert (again.created, again.job.job_id) == (False, kept.job.job_id)
+
+
+@pytest.mark.guarantee("3b.8")
+async def test_a_claim_of_one_leaves_the_others_chunks_claimable(owners: tuple[KeyedApi, KeyedApi], kind: str):
+    alice, bob = owners
+    for api in owners:
+        await api.create(kind, job_id=kind, item_count=3, chunk_size=1)
+    assert len(await alice.claim(kind, 2)) == 2
+    shown = [[chunk.index for chunk in (await api.list_chunks(kind, claimable=True)).chunks] for api in (alice, bob)]
+    assert shown == [[2], [0, 1, 2]]
