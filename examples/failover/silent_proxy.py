@@ -21,6 +21,8 @@ class SilentProxy:
         self._flows = threading.Event()
         self._flows.set()
         self._open: list[socket.socket] = []
+        self._closed = False
+        self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def fall_silent(self) -> None:
@@ -33,6 +35,8 @@ class SilentProxy:
 
     def close(self) -> None:
         """Close the port and all connections."""
+        with self._lock:
+            self._closed = True
         self.speak()
         for each in (self._listener, *self._open):
             _shut(each)
@@ -42,7 +46,7 @@ class SilentProxy:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                self._open.append(client)
+                self._keep(client)
                 threading.Thread(target=self._connect, args=(client,), daemon=True).start()
 
     def _connect(self, client: socket.socket) -> None:
@@ -52,9 +56,16 @@ class SilentProxy:
         except OSError:
             _shut(client)
             return
-        self._open.append(server)
+        self._keep(server)
         threading.Thread(target=self._forward, args=(server, client), daemon=True).start()
         self._forward(client, server)
+
+    def _keep(self, end: socket.socket) -> None:
+        with self._lock:
+            if not self._closed:
+                self._open.append(end)
+                return
+        end.close()  # what was dialed while the proxy closed: forwarding over it ends at once
 
     def _forward(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
