@@ -10,6 +10,7 @@ from typing import Final
 
 import grpc
 import uvloop
+from jobledger.v1 import job_pb2
 from jobledger.v1 import job_service_pb2 as jobs_api
 from jobledger.v1 import worker_service_pb2 as work_api
 from jobledger.v1.filter_pb2 import JobFilter
@@ -159,7 +160,7 @@ class Bystander:
         self._began[await self._create()] = began
 
     async def _get(self) -> None:
-        request = jobs_api.GetJobRequest(job_id=self._job)
+        request = jobs_api.GetJobRequest(job_id=self._job, view=job_pb2.JOB_VIEW_FULL)
         reply = await self._owner.call(f"{JOBS}/GetJob", request, jobs_api.GetJobResponse, slot=2)
         if reply.job.job_id != self._job:
             raise ValueError("another job")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Final, Protocol
 
+from jobledger.v1 import job_pb2
 from jobledger.v1 import job_service_pb2 as jobs_api
 from jobledger.v1 import worker_service_pb2 as work_api
 
@@ -72,7 +73,8 @@ class GetJob(Simple):
 
     async def prepare(self, ours: Target, in_flight: int) -> dict[str, bytes]:  # noqa: ARG002  the form
         """Ask for the one job."""
-        self.templates = [jobs_api.GetJobRequest(job_id=self.job_id).SerializeToString()]
+        request = jobs_api.GetJobRequest(job_id=self.job_id, view=job_pb2.JOB_VIEW_FULL)
+        self.templates = [request.SerializeToString()]
         return await self.record(ours)
 
     def check(self) -> None:
@@ -127,7 +129,8 @@ class BatchGetJobs(Simple):
         job_ids = [job.job_id for job in page.jobs]
         starts = [slot % (len(job_ids) - self.jobs) if self.each else 0 for slot in range(in_flight)]
         part = (job_ids[start : start + self.jobs] for start in starts)
-        self.templates = [jobs_api.BatchGetJobsRequest(job_ids=ids).SerializeToString() for ids in part]
+        requests = (jobs_api.BatchGetJobsRequest(job_ids=ids, view=job_pb2.JOB_VIEW_FULL) for ids in part)
+        self.templates = [request.SerializeToString() for request in requests]
         return await self.record(ours)
 
     def check(self) -> None:

@@ -114,7 +114,7 @@ class Reader:
         reads |= {f"ListJobs {name}": self.listing(filter=fields) for name, fields in filters.items()}
         span = TimeRange(start_time=Timestamp(seconds=end - 30 * DAY), end_time=Timestamp(seconds=end))
         return reads | {
-            "GetJob": lambda: self.service.GetJob(GetJobRequest(job_id=ids[250])),
+            "GetJob": lambda: self.service.GetJob(GetJobRequest(job_id=ids[250], view=JobView.JOB_VIEW_FULL)),
             "BatchGetJobs, 100 in view STATUS": lambda: self.service.BatchGetJobs(
                 BatchGetJobsRequest(job_ids=ids[:100], view=JobView.JOB_VIEW_STATUS)
             ),
