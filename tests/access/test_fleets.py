@@ -240,7 +240,7 @@ async def test_one_chunk_by_name_is_one_of_the_keys_owner(
     admin: KeyedApi, as_holder: As, tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str
 ):
     made = (await jobs(tenants, kind, {ALICE: 1}))[ALICE]
-    request = ClaimChunkRequest(job_id=made.job_id, worker="w")
+    request = ClaimChunkRequest(job_id=made.job_id, chunk_index=0, worker="w")
     with refused(StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
         await fleet.work.ClaimChunk(request)
     others = as_holder(admin, (await admin.make(WORKER, owner=ALICE, served_owners=[BOB])).token)

@@ -66,7 +66,7 @@ async def test_a_lease_of_the_service_is_of_no_use_to_others(slow_server: Server
     await create_many(slow, kind, 60)
     run = await begun(slow, kind)
     with refused(grpc.StatusCode.FAILED_PRECONDITION, "CHUNK_NOT_CLAIMABLE"):
-        await slow.work.ClaimChunk(ClaimChunkRequest(job_id=run, worker="w", task_id="t"))
+        await slow.work.ClaimChunk(ClaimChunkRequest(job_id=run, chunk_index=0, worker="w", task_id="t"))
     job = await slow.get(run)
     engine = create_engine(slow_server.database)
     with engine.connect() as connection:

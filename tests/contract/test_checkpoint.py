@@ -86,7 +86,7 @@ async def test_it_makes_no_event_and_nobody_but_the_worker_sees_it(api: Api, kin
     assert after.revision == before.revision
     after.chunks[0].lease_expire_time.CopyFrom(before.chunks[0].lease_expire_time)
     assert after == before
-    request = ClaimChunkRequest(job_id=job.job_id, worker="w", task_id="t")
+    request = ClaimChunkRequest(job_id=job.job_id, chunk_index=0, worker="w", task_id="t")
     await api.release(claimed)
     joined = [(await api.work.ClaimChunk(request)).chunk for _ in range(2)]
     assert [checkpoint_of(one) for one in joined] == [KEPT, KEPT]

@@ -15,7 +15,7 @@ FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 
 
-async def claim_one(api: Api, job_id: str, chunk_index: int = 0, **fields: object) -> ClaimedChunk:
+async def claim_one(api: Api, job_id: str, chunk_index: int | None = 0, **fields: object) -> ClaimedChunk:
     """Claim one named chunk."""
     request = ClaimChunkRequest(job_id=job_id, chunk_index=chunk_index, **({"worker": "celery"} | fields))
     return (await api.work.ClaimChunk(request)).chunk
@@ -105,6 +105,7 @@ async def test_what_does_not_exist_is_not_found(api: Api, kind: str):
     [
         ("job_id", {"job_id": ""}),
         ("chunk_index", {"chunk_index": -1}),
+        ("chunk_index", {"chunk_index": None}),
         ("worker", {"worker": ""}),
         ("worker", {"worker": "w" * 257}),
         ("task_id", {"task_id": "t" * 257}),

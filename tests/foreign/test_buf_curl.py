@@ -40,6 +40,21 @@ async def test_it_creates_gets_and_lists_a_job(server: Server, kind: str):
     assert listed["totalSize"] == "1"
 
 
+async def test_it_sees_numbers_whose_zero_means_something(server: Server, kind: str):
+    [created] = await called(server, "CreateJob", {"kind": kind, "priority": 0})
+    job_id = created["job"]["jobId"]
+    claim = {"kinds": [kind], "worker": "w"}
+    answer = await buf_curl(server.target, "jobledger.v1.WorkerService/ClaimChunks", data=claim)
+    assert answer.code == 0, answer.err
+    [claimed] = answer.messages()[0]["chunks"]
+    [read] = await called(server, "GetJob", {"job_id": job_id, "view": "JOB_VIEW_FULL"})
+    [listed] = await called(server, "ListChunks", {"job_id": job_id})
+    assert (read["job"]["priority"], read["job"]["progress"]["percent"]) == (0, 0)
+    for chunk in claimed["chunk"], *read["job"]["chunks"], *listed["chunks"]:
+        assert (chunk["index"], chunk["progress"]["percent"]) == (0, 0)
+    assert read["job"]["attempts"][0]["chunkIndex"] == 0
+
+
 async def test_it_watches_a_job_to_its_end(server: Server, api: Api, kind: str):
     job = await api.create(kind)
     watching = asyncio.create_task(called(server, "WatchJob", {"job_id": job.job_id, "mode": "WATCH_MODE_EVERY"}))

@@ -168,6 +168,7 @@ BROKEN_JOBS = {
         "chunks": [ImportedChunk(index=0, state=DONE, end_time=datetime.now(UTC) + timedelta(days=1))]
     },
     "chunks[0].end_time": {"chunks": [ImportedChunk(index=0, state=DONE, start_time=ENDED, end_time=STARTED)]},
+    "chunks[0].index": {"chunks": [ImportedChunk(state=DONE)]},
     "chunks[1].index": {"chunks": [ImportedChunk(index=0, state=DONE)] * 2},
     "artifacts": {"artifacts": {f"a{n}": Artifact(uri="https://x.example/a") for n in range(101)}},
 }

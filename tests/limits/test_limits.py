@@ -269,7 +269,7 @@ async def test_a_chunk_of_a_job_that_waits_is_not_claimed_by_name(api: Api, kind
     await set_limit(api, kind_scope(kind), 1)
     _, second = await api.create(kind), await api.create(kind)
     with refused(grpc.StatusCode.FAILED_PRECONDITION, "CHUNK_NOT_CLAIMABLE"):
-        await api.work.ClaimChunk(ClaimChunkRequest(job_id=second.job_id, worker="w"))
+        await api.work.ClaimChunk(ClaimChunkRequest(job_id=second.job_id, chunk_index=0, worker="w"))
 
 
 @pytest.mark.long  # servers are stopped and started

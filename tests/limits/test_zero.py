@@ -26,7 +26,7 @@ WAIT = {"seconds": 20}
 
 async def test_zero_pauses_a_scope(api: Api, kind: str):
     label, ann = kind, label_scope(kind, "ann")
-    assert await set_limit(api, ann, 0) == Limit(scope=ann)
+    assert await set_limit(api, ann, 0) == Limit(scope=ann, max_running=0)
     await set_limit(api, kind_scope(f"{kind}.paused"), 0)
     of_ann = await api.create(kind, labels={label: "ann"}, limited_labels=[label])
     of_bob = await api.create(kind, labels={label: "bob"}, limited_labels=[label])
@@ -62,9 +62,9 @@ async def test_a_pause_stops_what_was_let_through_or_came_before_it(api: Api, ki
     assert [one.job_id for one in await api.claim(kind, wait=WAIT)] == [of_bob.job_id]
     assert await places(api, *waits) == [2, 1]
     assert {(await api.get(one.job_id)).state for one in waits} == {QUEUED}
-    assert await limit(api, ann) == Limit(scope=ann, running=int(limited), waiting=2)
+    assert await limit(api, ann) == Limit(scope=ann, max_running=0, running=int(limited), waiting=2)
     with refused(grpc.StatusCode.FAILED_PRECONDITION, "CHUNK_NOT_CLAIMABLE"):
-        await api.work.ClaimChunk(ClaimChunkRequest(job_id=waits[0].job_id, worker="w"))
+        await api.work.ClaimChunk(ClaimChunkRequest(job_id=waits[0].job_id, chunk_index=0, worker="w"))
     await set_limit(api, ann, 2 + limited)
     for one in waits:
         await granted(api, one.job_id)
@@ -75,9 +75,11 @@ async def test_a_named_chunk_of_a_job_under_a_pause_is_not_claimed(api: Api, kin
     job = await api.create(kind)
     await set_limit(api, kind_scope(kind), 0)
     with refused(grpc.StatusCode.FAILED_PRECONDITION, "CHUNK_NOT_CLAIMABLE"):
-        await api.work.ClaimChunk(ClaimChunkRequest(job_id=job.job_id, worker="w"))
+        await api.work.ClaimChunk(ClaimChunkRequest(job_id=job.job_id, chunk_index=0, worker="w"))
     await delete_limit(api, kind_scope(kind))
-    assert (await api.work.ClaimChunk(ClaimChunkRequest(job_id=job.job_id, worker="w"))).chunk.job_id == job.job_id
+    assert (
+        await api.work.ClaimChunk(ClaimChunkRequest(job_id=job.job_id, chunk_index=0, worker="w"))
+    ).chunk.job_id == job.job_id
 
 
 async def test_a_pause_for_each_value_stops_values_that_no_limit_has_counted(api: Api, kind: str):
@@ -86,7 +88,7 @@ async def test_a_pause_for_each_value_stops_values_that_no_limit_has_counted(api
     assert await api.claim(kind, 3) == []
     ann = label_scope(kind, "ann")
     assert (await api.get(job.job_id)).holds[0].scope == ann
-    assert await limit(api, ann) == Limit(scope=ann, waiting=1, inherited=True)
+    assert await limit(api, ann) == Limit(scope=ann, max_running=0, waiting=1, inherited=True)
     await set_limit(api, each_scope(kind), 1)
     await granted(api, job.job_id)
     assert [one.job_id for one in await api.claim(kind, 3)] == [job.job_id]

@@ -73,7 +73,7 @@ USED = "used"
 ALWAYS: dict[str, dict[str, Any]] = {
     "UpdateJob": {"priority": 8, "updateMask": "priority"},
     "ListOperations": {"name": "operations"},
-    "ClaimChunk": {"worker": "w"},
+    "ClaimChunk": {"chunkIndex": 0, "worker": "w"},
     "CreateJob": NEW,
     "CreateApiKey": {"name": "again", "roles": ["ROLE_CALLER"], "owner": "o"},
     "CreateWebhook": {"url": "http://127.0.0.1:1025/"},

@@ -74,7 +74,9 @@ async def test_a_named_chunk_that_all_claim_at_once_goes_to_one(apis: list[Api],
     for _ in range(20):
         job = await apis[0].create(kind)
         calls = [
-            api.work.ClaimChunk(ClaimChunkRequest(job_id=job.job_id, worker=f"worker-{n}", task_id=f"task-{n}"))
+            api.work.ClaimChunk(
+                ClaimChunkRequest(job_id=job.job_id, chunk_index=0, worker=f"worker-{n}", task_id=f"task-{n}")
+            )
             for n, api in enumerate(apis)
         ]
         answers = await asyncio.gather(*calls, return_exceptions=True)

@@ -126,7 +126,7 @@ async def test_a_lost_tail_ends_streams_and_nothing_that_it_gave_is_taken_again(
     with refused(grpc.StatusCode.ABORTED, "ETAG_MISMATCH"):
         await api.cancel(job.job_id, etag=updated.job.etag)
 
-    again_claimed = ClaimChunkRequest(job_id=claimed.job_id, worker="of what is left")
+    again_claimed = ClaimChunkRequest(job_id=claimed.job_id, chunk_index=0, worker="of what is left")
     held = (await api.work.ClaimChunk(again_claimed)).chunk
     assert held.lease.token != claimed.lease.token
     [stale] = await api.complete(claimed)

@@ -241,7 +241,7 @@ class ChunkProgress(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     ITEMS_COMPLETED_FIELD_NUMBER: _builtins.int
     percent: _builtins.float
-    """percent is 0 to 100 and never falls within an attempt."""
+    """percent is 0 to 100 and never falls within an attempt. Always present."""
     stage: _builtins.str
     """stage is the phase that the attempt is in, such as "transcode_720p". Empty when none was named."""
     stage_percent: _builtins.float
@@ -253,18 +253,23 @@ class ChunkProgress(_message.Message):
     def __init__(
         self,
         *,
-        percent: _builtins.float = ...,
+        percent: _builtins.float | None = ...,
         stage: _builtins.str = ...,
         stage_percent: _builtins.float | None = ...,
         message: _builtins.str = ...,
         items_completed: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_stage_percent", b"_stage_percent", "stage_percent", b"stage_percent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "_stage_percent", b"_stage_percent", "percent", b"percent", "stage_percent", b"stage_percent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stage_percent", b"_stage_percent", "items_completed", b"items_completed", "message", b"message", "percent", b"percent", "stage", b"stage", "stage_percent", b"stage_percent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "_stage_percent", b"_stage_percent", "items_completed", b"items_completed", "message", b"message", "percent", b"percent", "stage", b"stage", "stage_percent", b"stage_percent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__percent: _TypeAlias = _typing.Literal["percent"]  # noqa: Y015
+    _WhichOneofArgType__percent: _TypeAlias = _typing.Literal["_percent", b"_percent"]  # noqa: Y015
     _WhichOneofReturnType__stage_percent: _TypeAlias = _typing.Literal["stage_percent"]  # noqa: Y015
     _WhichOneofArgType__stage_percent: _TypeAlias = _typing.Literal["_stage_percent", b"_stage_percent"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__percent) -> _WhichOneofReturnType__percent | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__stage_percent) -> _WhichOneofReturnType__stage_percent | None: ...
 
 Global___ChunkProgress: _TypeAlias = ChunkProgress  # noqa: Y015
@@ -284,7 +289,7 @@ class Attempt(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     chunk_index: _builtins.int
-    """chunk_index is the chunk, from 0."""
+    """chunk_index is the chunk, from 0. Always present."""
     number: _builtins.int
     """number counts the attempts at the chunk, from 1. Released attempts count, so it is at least Chunk.attempt."""
     worker: _builtins.str
@@ -308,7 +313,7 @@ class Attempt(_message.Message):
     def __init__(
         self,
         *,
-        chunk_index: _builtins.int = ...,
+        chunk_index: _builtins.int | None = ...,
         number: _builtins.int = ...,
         worker: _builtins.str = ...,
         task_id: _builtins.str = ...,
@@ -317,11 +322,13 @@ class Attempt(_message.Message):
         outcome: Global___AttemptOutcome.ValueType = ...,
         error: Global___WorkError | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "error", b"error", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "chunk_index", b"chunk_index", "end_time", b"end_time", "error", b"error", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_index", b"chunk_index", "end_time", b"end_time", "error", b"error", "number", b"number", "outcome", b"outcome", "start_time", b"start_time", "task_id", b"task_id", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "chunk_index", b"chunk_index", "end_time", b"end_time", "error", b"error", "number", b"number", "outcome", b"outcome", "start_time", b"start_time", "task_id", b"task_id", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__chunk_index: _TypeAlias = _typing.Literal["chunk_index"]  # noqa: Y015
+    _WhichOneofArgType__chunk_index: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__chunk_index) -> _WhichOneofReturnType__chunk_index | None: ...
 
 Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
 
@@ -373,7 +380,7 @@ class Chunk(_message.Message):
     FINALIZER_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     index: _builtins.int
-    """index is the chunk's place in its job, from 0."""
+    """index is the chunk's place in its job, from 0. Always present."""
     state: Global___ChunkState.ValueType
     """state is the state of the chunk."""
     first_item: _builtins.int
@@ -446,7 +453,7 @@ class Chunk(_message.Message):
     def __init__(
         self,
         *,
-        index: _builtins.int = ...,
+        index: _builtins.int | None = ...,
         state: Global___ChunkState.ValueType = ...,
         first_item: _builtins.int | None = ...,
         last_item: _builtins.int | None = ...,
@@ -467,16 +474,20 @@ class Chunk(_message.Message):
         finalizer: _builtins.bool = ...,
         output: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_item", b"_first_item", "_last_item", b"_last_item", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "first_item", b"first_item", "input", b"input", "last_item", b"last_item", "lease_expire_time", b"lease_expire_time", "next_attempt_time", b"next_attempt_time", "output", b"output", "progress", b"progress", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_item", b"_first_item", "_index", b"_index", "_last_item", b"_last_item", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "first_item", b"first_item", "index", b"index", "input", b"input", "last_item", b"last_item", "lease_expire_time", b"lease_expire_time", "next_attempt_time", b"next_attempt_time", "output", b"output", "progress", b"progress", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_item", b"_first_item", "_last_item", b"_last_item", "artifacts", b"artifacts", "attempt", b"attempt", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "finalizer", b"finalizer", "first_item", b"first_item", "holds", b"holds", "index", b"index", "input", b"input", "last_item", b"last_item", "lease_expire_time", b"lease_expire_time", "max_attempts", b"max_attempts", "next_attempt_time", b"next_attempt_time", "output", b"output", "progress", b"progress", "start_time", b"start_time", "state", b"state", "task_id", b"task_id", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_item", b"_first_item", "_index", b"_index", "_last_item", b"_last_item", "artifacts", b"artifacts", "attempt", b"attempt", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "finalizer", b"finalizer", "first_item", b"first_item", "holds", b"holds", "index", b"index", "input", b"input", "last_item", b"last_item", "lease_expire_time", b"lease_expire_time", "max_attempts", b"max_attempts", "next_attempt_time", b"next_attempt_time", "output", b"output", "progress", b"progress", "start_time", b"start_time", "state", b"state", "task_id", b"task_id", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_item: _TypeAlias = _typing.Literal["first_item"]  # noqa: Y015
     _WhichOneofArgType__first_item: _TypeAlias = _typing.Literal["_first_item", b"_first_item"]  # noqa: Y015
+    _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
+    _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
     _WhichOneofReturnType__last_item: _TypeAlias = _typing.Literal["last_item"]  # noqa: Y015
     _WhichOneofArgType__last_item: _TypeAlias = _typing.Literal["_last_item", b"_last_item"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__first_item) -> _WhichOneofReturnType__first_item | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__index) -> _WhichOneofReturnType__index | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__last_item) -> _WhichOneofReturnType__last_item | None: ...
 
@@ -558,23 +569,30 @@ class ChunkRange(_message.Message):
     LAST_INDEX_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     first_index: _builtins.int
-    """first_index is the first chunk of the run, from 0."""
+    """first_index is the first chunk of the run, from 0. Always present."""
     last_index: _builtins.int
-    """last_index is the last chunk of the run, inclusive."""
+    """last_index is the last chunk of the run, inclusive. Always present."""
     state: Global___ChunkState.ValueType
     """state is the current state of all of them."""
     def __init__(
         self,
         *,
-        first_index: _builtins.int = ...,
-        last_index: _builtins.int = ...,
+        first_index: _builtins.int | None = ...,
+        last_index: _builtins.int | None = ...,
         state: Global___ChunkState.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_index", b"_first_index", "_last_index", b"_last_index", "first_index", b"first_index", "last_index", b"last_index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_index", b"first_index", "last_index", b"last_index", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_index", b"_first_index", "_last_index", b"_last_index", "first_index", b"first_index", "last_index", b"last_index", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__first_index: _TypeAlias = _typing.Literal["first_index"]  # noqa: Y015
+    _WhichOneofArgType__first_index: _TypeAlias = _typing.Literal["_first_index", b"_first_index"]  # noqa: Y015
+    _WhichOneofReturnType__last_index: _TypeAlias = _typing.Literal["last_index"]  # noqa: Y015
+    _WhichOneofArgType__last_index: _TypeAlias = _typing.Literal["_last_index", b"_last_index"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first_index) -> _WhichOneofReturnType__first_index | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_index) -> _WhichOneofReturnType__last_index | None: ...
 
 Global___ChunkRange: _TypeAlias = ChunkRange  # noqa: Y015
 

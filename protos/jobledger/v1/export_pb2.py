@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from jobledger.v1 import filter_pb2 as jobledger_dot_v1_dot_filter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19jobledger/v1/export.proto\x12\x0cjobledger.v1\x1a\x19jobledger/v1/filter.proto\"\xa6\x01\n\x11\x45xportJobsRequest\x12\'\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.JobFilter\x12*\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1a.jobledger.v1.ExportFormat\x12\x0f\n\x07\x63olumns\x18\x03 \x03(\t\x12\x15\n\rlabel_columns\x18\x04 \x03(\t\x12\x14\n\x0cresume_token\x18\x05 \x01(\t\"\x8a\x01\n\x12\x45xportJobsResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\x0c\x12\x11\n\trow_count\x18\x04 \x01(\x03\x12\x0f\n\x07percent\x18\x05 \x01(\x01\x12\x1c\n\x14unreadable_row_count\x18\x06 \x01(\x03*b\n\x0c\x45xportFormat\x12\x1d\n\x19\x45XPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45XPORT_FORMAT_CSV\x10\x01\x12\x1c\n\x18\x45XPORT_FORMAT_JSON_LINES\x10\x02\x42J\n\x10\x63om.jobledger.v1B\x0b\x45xportProtoP\x01Z\x18jobledger/v1;jobledgerv1\xaa\x02\x0cJobledger.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19jobledger/v1/export.proto\x12\x0cjobledger.v1\x1a\x19jobledger/v1/filter.proto\"\xa6\x01\n\x11\x45xportJobsRequest\x12\'\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.JobFilter\x12*\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1a.jobledger.v1.ExportFormat\x12\x0f\n\x07\x63olumns\x18\x03 \x03(\t\x12\x15\n\rlabel_columns\x18\x04 \x03(\t\x12\x14\n\x0cresume_token\x18\x05 \x01(\t\"\x9b\x01\n\x12\x45xportJobsResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\x0c\x12\x11\n\trow_count\x18\x04 \x01(\x03\x12\x14\n\x07percent\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x14unreadable_row_count\x18\x06 \x01(\x03\x42\n\n\x08_percent*b\n\x0c\x45xportFormat\x12\x1d\n\x19\x45XPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45XPORT_FORMAT_CSV\x10\x01\x12\x1c\n\x18\x45XPORT_FORMAT_JSON_LINES\x10\x02\x42J\n\x10\x63om.jobledger.v1B\x0b\x45xportProtoP\x01Z\x18jobledger/v1;jobledgerv1\xaa\x02\x0cJobledger.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,10 +33,10 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'jobledger.v1.export_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020com.jobledger.v1B\013ExportProtoP\001Z\030jobledger/v1;jobledgerv1\252\002\014Jobledger.V1'
-  _globals['_EXPORTFORMAT']._serialized_start=380
-  _globals['_EXPORTFORMAT']._serialized_end=478
+  _globals['_EXPORTFORMAT']._serialized_start=397
+  _globals['_EXPORTFORMAT']._serialized_end=495
   _globals['_EXPORTJOBSREQUEST']._serialized_start=71
   _globals['_EXPORTJOBSREQUEST']._serialized_end=237
   _globals['_EXPORTJOBSRESPONSE']._serialized_start=240
-  _globals['_EXPORTJOBSRESPONSE']._serialized_end=378
+  _globals['_EXPORTJOBSRESPONSE']._serialized_end=395
 # @@protoc_insertion_point(module_scope)

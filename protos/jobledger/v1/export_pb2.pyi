@@ -119,7 +119,7 @@ class ExportJobsResponse(_message.Message):
     row_count: _builtins.int
     """row_count is how many jobs were written so far, from the beginning of the export."""
     percent: _builtins.float
-    """percent is approximately how many of the jobs have been read, 0 to 100."""
+    """percent is approximately how many of the jobs have been read, 0 to 100. Always present."""
     unreadable_row_count: _builtins.int
     """unreadable_row_count is how many of these could not be read so far, because the job's stored data is damaged. Such
     a line has what is known of the job, and the reason in the column export_error.
@@ -131,13 +131,15 @@ class ExportJobsResponse(_message.Message):
         resume_token: _builtins.str = ...,
         cursor: _builtins.bytes = ...,
         row_count: _builtins.int = ...,
-        percent: _builtins.float = ...,
+        percent: _builtins.float | None = ...,
         unreadable_row_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "percent", b"percent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "data", b"data", "percent", b"percent", "resume_token", b"resume_token", "row_count", b"row_count", "unreadable_row_count", b"unreadable_row_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "cursor", b"cursor", "data", b"data", "percent", b"percent", "resume_token", b"resume_token", "row_count", b"row_count", "unreadable_row_count", b"unreadable_row_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__percent: _TypeAlias = _typing.Literal["percent"]  # noqa: Y015
+    _WhichOneofArgType__percent: _TypeAlias = _typing.Literal["_percent", b"_percent"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__percent) -> _WhichOneofReturnType__percent | None: ...
 
 Global___ExportJobsResponse: _TypeAlias = ExportJobsResponse  # noqa: Y015

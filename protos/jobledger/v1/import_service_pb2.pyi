@@ -180,7 +180,7 @@ class ImportedChunk(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     index: _builtins.int
-    """index is the chunk, from 0, each at most once."""
+    """index is the chunk, from 0, each at most once. Required."""
     state: _chunk_pb2.ChunkState.ValueType
     """state is COMPLETED, FAILED or CANCELLED. A COMPLETED job has COMPLETED chunks, a QUEUED job no others."""
     task_id: _builtins.str
@@ -210,7 +210,7 @@ class ImportedChunk(_message.Message):
     def __init__(
         self,
         *,
-        index: _builtins.int = ...,
+        index: _builtins.int | None = ...,
         state: _chunk_pb2.ChunkState.ValueType = ...,
         task_id: _builtins.str = ...,
         worker: _builtins.str = ...,
@@ -220,13 +220,18 @@ class ImportedChunk(_message.Message):
         attempt: _builtins.int | None = ...,
         output: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "end_time", b"end_time", "error", b"error", "output", b"output", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_index", b"_index", "attempt", b"attempt", "end_time", b"end_time", "error", b"error", "index", b"index", "output", b"output", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "end_time", b"end_time", "error", b"error", "index", b"index", "output", b"output", "start_time", b"start_time", "state", b"state", "task_id", b"task_id", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_index", b"_index", "attempt", b"attempt", "end_time", b"end_time", "error", b"error", "index", b"index", "output", b"output", "start_time", b"start_time", "state", b"state", "task_id", b"task_id", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__attempt: _TypeAlias = _typing.Literal["attempt"]  # noqa: Y015
     _WhichOneofArgType__attempt: _TypeAlias = _typing.Literal["_attempt", b"_attempt"]  # noqa: Y015
+    _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
+    _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__attempt) -> _WhichOneofReturnType__attempt | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__index) -> _WhichOneofReturnType__index | None: ...
 
 Global___ImportedChunk: _TypeAlias = ImportedChunk  # noqa: Y015
 
@@ -276,7 +281,7 @@ class ImportRefusal(_message.Message):
     JOB_ID_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     number: _builtins.int
-    """number is its position in the stream, from 0."""
+    """number is its position in the stream, from 0. Always present."""
     job_id: _builtins.str
     """job_id is the job. Empty when the request did not name it."""
     @_builtins.property
@@ -286,14 +291,16 @@ class ImportRefusal(_message.Message):
     def __init__(
         self,
         *,
-        number: _builtins.int = ...,
+        number: _builtins.int | None = ...,
         job_id: _builtins.str = ...,
         error: _entry_error_pb2.EntryError | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "error", b"error", "number", b"number"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "job_id", b"job_id", "number", b"number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "error", b"error", "job_id", b"job_id", "number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__number: _TypeAlias = _typing.Literal["number"]  # noqa: Y015
+    _WhichOneofArgType__number: _TypeAlias = _typing.Literal["_number", b"_number"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__number) -> _WhichOneofReturnType__number | None: ...
 
 Global___ImportRefusal: _TypeAlias = ImportRefusal  # noqa: Y015

@@ -213,7 +213,9 @@ class Progress(_message.Message):
     ITEMS_PER_SECOND_FIELD_NUMBER: _builtins.int
     ETA_FIELD_NUMBER: _builtins.int
     percent: _builtins.float
-    """percent is 0 to 100, weighs each chunk by its items, and never falls while a run lasts. 100 when COMPLETED."""
+    """percent is 0 to 100, weighs each chunk by its items, and never falls while a run lasts. 100 when COMPLETED.
+    Absent: 0, in a job that has not changed since 0.1.0.
+    """
     stage: _builtins.str
     """stage is the stage that a chunk of the job reported last. Empty when none was named."""
     stage_percent: _builtins.float
@@ -233,7 +235,7 @@ class Progress(_message.Message):
     def __init__(
         self,
         *,
-        percent: _builtins.float = ...,
+        percent: _builtins.float | None = ...,
         stage: _builtins.str = ...,
         stage_percent: _builtins.float | None = ...,
         message: _builtins.str = ...,
@@ -242,16 +244,20 @@ class Progress(_message.Message):
         items_per_second: _builtins.float | None = ...,
         eta: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_items_per_second", b"_items_per_second", "_stage_percent", b"_stage_percent", "eta", b"eta", "items_per_second", b"items_per_second", "stage_percent", b"stage_percent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_items_per_second", b"_items_per_second", "_percent", b"_percent", "_stage_percent", b"_stage_percent", "eta", b"eta", "items_per_second", b"items_per_second", "percent", b"percent", "stage_percent", b"stage_percent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_items_per_second", b"_items_per_second", "_stage_percent", b"_stage_percent", "eta", b"eta", "items_completed", b"items_completed", "items_per_second", b"items_per_second", "items_total", b"items_total", "message", b"message", "percent", b"percent", "stage", b"stage", "stage_percent", b"stage_percent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_items_per_second", b"_items_per_second", "_percent", b"_percent", "_stage_percent", b"_stage_percent", "eta", b"eta", "items_completed", b"items_completed", "items_per_second", b"items_per_second", "items_total", b"items_total", "message", b"message", "percent", b"percent", "stage", b"stage", "stage_percent", b"stage_percent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__items_per_second: _TypeAlias = _typing.Literal["items_per_second"]  # noqa: Y015
     _WhichOneofArgType__items_per_second: _TypeAlias = _typing.Literal["_items_per_second", b"_items_per_second"]  # noqa: Y015
+    _WhichOneofReturnType__percent: _TypeAlias = _typing.Literal["percent"]  # noqa: Y015
+    _WhichOneofArgType__percent: _TypeAlias = _typing.Literal["_percent", b"_percent"]  # noqa: Y015
     _WhichOneofReturnType__stage_percent: _TypeAlias = _typing.Literal["stage_percent"]  # noqa: Y015
     _WhichOneofArgType__stage_percent: _TypeAlias = _typing.Literal["_stage_percent", b"_stage_percent"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__items_per_second) -> _WhichOneofReturnType__items_per_second | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__percent) -> _WhichOneofReturnType__percent | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__stage_percent) -> _WhichOneofReturnType__stage_percent | None: ...
 
@@ -437,7 +443,7 @@ class Job(_message.Message):
     state: Global___JobState.ValueType
     """state is the state of the job."""
     priority: _builtins.int
-    """priority is 0 to 10; higher is more urgent."""
+    """priority is 0 to 10; higher is more urgent. Absent: 0, in a job that has not changed since 0.1.0."""
     result_uri: _builtins.str
     """result_uri is where the result is. Present exactly when the job is COMPLETED and a worker declared one."""
     retry_count: _builtins.int
@@ -584,7 +590,7 @@ class Job(_message.Message):
         display_name: _builtins.str = ...,
         state: Global___JobState.ValueType = ...,
         progress: Global___Progress | None = ...,
-        priority: _builtins.int = ...,
+        priority: _builtins.int | None = ...,
         input: _struct_pb2.Struct | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         artifacts: _abc.Mapping[_builtins.str, _chunk_pb2.Artifact] | None = ...,
@@ -617,10 +623,12 @@ class Job(_message.Message):
         limited_labels: _abc.Iterable[_builtins.str] | None = ...,
         unique_window: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "input", b"input", "output", b"output", "progress", b"progress", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "start_time", b"start_time", "unique_window", b"unique_window", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "attempt_timeout", b"attempt_timeout", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "input", b"input", "output", b"output", "priority", b"priority", "progress", b"progress", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "start_time", b"start_time", "unique_window", b"unique_window", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "attempt_timeout", b"attempt_timeout", "attempts", b"attempts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "holds", b"holds", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limited_labels", b"limited_labels", "next_chunks_page_token", b"next_chunks_page_token", "output", b"output", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "uid", b"uid", "unique_key", b"unique_key", "unique_window", b"unique_window", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "artifacts", b"artifacts", "attempt_timeout", b"attempt_timeout", "attempts", b"attempts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "holds", b"holds", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limited_labels", b"limited_labels", "next_chunks_page_token", b"next_chunks_page_token", "output", b"output", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "uid", b"uid", "unique_key", b"unique_key", "unique_window", b"unique_window", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
+    _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015

@@ -35,7 +35,9 @@ class Limit(_message.Message):
     SET_BY_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     max_running: _builtins.int
-    """max_running is how many jobs may hold a slot at once, 0 to 1,000,000. 0: the scope is paused, no job gets a slot."""
+    """max_running is how many jobs may hold a slot at once, 0 to 1,000,000. 0: the scope is paused, no job gets a slot.
+    Always present.
+    """
     running: _builtins.int
     """running counts the jobs that hold a slot: those in work, and those that a worker may claim. 0 for a limit for each value,
     whose values count by themselves.
@@ -62,7 +64,7 @@ class Limit(_message.Message):
         self,
         *,
         scope: _limit_scope_pb2.LimitScope | None = ...,
-        max_running: _builtins.int = ...,
+        max_running: _builtins.int | None = ...,
         running: _builtins.int = ...,
         waiting: _builtins.int = ...,
         inherited: _builtins.bool = ...,
@@ -70,11 +72,13 @@ class Limit(_message.Message):
         set_by: _builtins.str = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_running", b"_max_running", "max_running", b"max_running", "scope", b"scope", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inherited", b"inherited", "max_running", b"max_running", "reason", b"reason", "running", b"running", "scope", b"scope", "set_by", b"set_by", "update_time", b"update_time", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_running", b"_max_running", "inherited", b"inherited", "max_running", b"max_running", "reason", b"reason", "running", b"running", "scope", b"scope", "set_by", b"set_by", "update_time", b"update_time", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_running: _TypeAlias = _typing.Literal["max_running"]  # noqa: Y015
+    _WhichOneofArgType__max_running: _TypeAlias = _typing.Literal["_max_running", b"_max_running"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_running) -> _WhichOneofReturnType__max_running | None: ...
 
 Global___Limit: _TypeAlias = Limit  # noqa: Y015
 

@@ -393,7 +393,7 @@ class ClaimChunkRequest(_message.Message):
     job_id: _builtins.str
     """job_id is the job. Required."""
     chunk_index: _builtins.int
-    """chunk_index is the chunk, from 0."""
+    """chunk_index is the chunk, from 0. Required."""
     worker: _builtins.str
     """worker names the worker, 1 to 256 characters. Required."""
     task_id: _builtins.str
@@ -410,17 +410,19 @@ class ClaimChunkRequest(_message.Message):
         self,
         *,
         job_id: _builtins.str = ...,
-        chunk_index: _builtins.int = ...,
+        chunk_index: _builtins.int | None = ...,
         worker: _builtins.str = ...,
         task_id: _builtins.str = ...,
         lease_duration: _duration_pb2.Duration | None = ...,
         uid: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lease_duration", b"lease_duration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "chunk_index", b"chunk_index", "lease_duration", b"lease_duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_index", b"chunk_index", "job_id", b"job_id", "lease_duration", b"lease_duration", "task_id", b"task_id", "uid", b"uid", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "chunk_index", b"chunk_index", "job_id", b"job_id", "lease_duration", b"lease_duration", "task_id", b"task_id", "uid", b"uid", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__chunk_index: _TypeAlias = _typing.Literal["chunk_index"]  # noqa: Y015
+    _WhichOneofArgType__chunk_index: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__chunk_index) -> _WhichOneofReturnType__chunk_index | None: ...
 
 Global___ClaimChunkRequest: _TypeAlias = ClaimChunkRequest  # noqa: Y015
 

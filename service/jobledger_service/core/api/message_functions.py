@@ -1,7 +1,7 @@
 """The functions between values and messages of the contract, made from the tables of fields.
 
 They fill a message in place, within another: adding a separate one copies it through its encoding, which costs as much
-as making it. A field that a message would not store, as it has the default of its type, is not set.
+as making it. A field that a message would not store, as it has the default of its type and no presence, is not set.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -107,7 +107,7 @@ def _filling(
         return [f"if {value}:", f"    for name, item in {value}.items():", f"        {target}[name]{put}"]
     if optional:
         return [f"if (item := {value}) is not None:", f"    {_put(target, 'item', plain, shown, scope)}"]
-    is_skipped_if_empty = get_origin(plain) is tuple or (shown.enum_type is None and shown.message_type is None)
+    is_skipped_if_empty = shown.is_repeated or (shown.enum_type is None and not shown.has_presence)
     if is_skipped_if_empty and not always:
         return [f"if item := {value}:", f"    {_put(target, 'item', plain, shown, scope)}"]
     return [_put(target, value, plain, shown, scope)]

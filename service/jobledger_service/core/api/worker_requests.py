@@ -138,7 +138,10 @@ def claim_chunk(request: api.ClaimChunkRequest, caller: Caller) -> commands.Clai
     with Checks() as checks:
         checks.job_id("job_id", request.job_id)
         checks.uid("uid", request.uid)
-        checks.at_least("chunk_index", request.chunk_index, 0)
+        if request.HasField("chunk_index"):
+            checks.at_least("chunk_index", request.chunk_index, 0)
+        else:
+            checks.fault("chunk_index", "is required; 0 is the first chunk")
         checks.at_most("task_id", request.task_id, limits.MAX_TASK_ID)
         by = _claim(checks, request, request.task_id)
     served = served_by(caller)

@@ -121,7 +121,9 @@ def _chunks(checks: Checks, message: api.ImportedJob) -> Mapping[int, ChunkEnd]:
         if state not in (ChunkState.COMPLETED, ChunkState.FAILED, ChunkState.CANCELLED):
             checks.fault(f"{field}.state", f"value {state or chunk.state} must be COMPLETED, FAILED or CANCELLED")
             continue
-        if chunk.index in ends:
+        if not chunk.HasField("index"):
+            checks.fault(f"{field}.index", "is required; 0 is the first chunk")
+        elif chunk.index in ends:
             checks.fault(f"{field}.index", f"value {chunk.index} must be unique")
         if chunk.HasField("error") and state is not ChunkState.FAILED:
             checks.fault(f"{field}.error", f"must be absent for a {state} chunk; only a FAILED one has an error")
