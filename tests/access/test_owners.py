@@ -24,7 +24,8 @@ from tests.support.limits import delete_limit, each_scope, kind_scope, label_sco
 from tests.support.states import LEASE_LOST, OK
 from tests.support.watching import BOOKMARK
 
-FILLING = {"worker": "w", "chunk_index": 0, "priority": 1, "update_mask": {"paths": ["priority"]}}  # what some requests cannot do without
+# what some requests cannot do without
+FILLING = {"worker": "w", "chunk_index": 0, "priority": 1, "update_mask": {"paths": ["priority"]}}
 SHARED = {"CreateJob", "CreateApiKey"}  # whose job_id is a name that each owner may use
 
 
