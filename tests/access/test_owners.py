@@ -9,7 +9,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from jobledger.v1.bulk_pb2 import CancelJobsRequest
 from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest
-from jobledger.v1.job_service_pb2 import CreateJobRequest, WatchJobRequest
+from jobledger.v1.job_service_pb2 import CreateJobRequest, ListAttemptsRequest, WatchJobRequest
 from jobledger.v1.limit_service_pb2 import Limit, ListLimitsRequest, SetLimitRequest
 from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
 from jobledger.v1.webhook_pb2 import WEBHOOK_EVENT_TYPE_JOB_CREATED
@@ -48,6 +48,24 @@ async def mine(keyed: Keyed, admin: KeyedApi, as_holder: As) -> KeyedApi:
 @pytest.fixture(params=[(CALLER, WORKER), (ADMIN,)], ids=["caller and worker", "admin"])
 async def other(keyed: Keyed, admin: KeyedApi, as_holder: As, request: pytest.FixtureRequest) -> KeyedApi:
     return as_holder(keyed.replicas[-1], (await admin.make(*request.param, owner="other")).token)
+
+
+@pytest.mark.guarantee("3b.10")
+async def test_anothers_uid_names_none_of_ones_own_jobs(mine: KeyedApi, other: KeyedApi, kind: str):
+    cursor = (await mine.list_jobs(page_size=1)).cursor
+    jobs = {api: await api.create(kind, job_id=kind) for api in (mine, other)}
+    for api, neighbour in (mine, other), (other, mine):
+        uid = jobs[neighbour].uid
+        for fields in {}, {"cursor": cursor}:
+            with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
+                async with api.watch_job(kind, uid=uid, **fields) as watch:
+                    await watch.message()
+            async with api.watch_job(kind, uid=jobs[api].uid, **fields) as watch:
+                assert (await watch.message()).job.uid == jobs[api].uid
+        with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
+            await api.list_chunks(kind, uid=uid)
+        with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
+            await api.jobs.ListAttempts(ListAttemptsRequest(job_id=kind, uid=uid))
 
 
 async def test_every_method_that_takes_a_job_does_not_find_anothers(

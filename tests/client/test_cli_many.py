@@ -150,6 +150,7 @@ def test_a_run_that_would_change_no_job_is_not_begun(shell: Shell, kind: str):
         (["delete", "a", "b", "--etag", "1"], "--etag requires a single"),
         (["cancel", "a", "b", "--uid", "1"], "--uid requires a single"),
         (["retry", "a", "b", "--uid", "1"], "--uid requires a single"),
+        (["watch", "a", "b", "--uid", "1"], "--uid requires a single"),
         (["update", "a", "b", "--etag", "1", "--priority", "1"], "--etag requires a single"),
         (["update", "--kind", "k"], "a change is required"),
         (["update", "--kind", "k", "--yes", "--label", "a=b", "--set-label", "c=d"], "exclude each other"),

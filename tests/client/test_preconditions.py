@@ -5,6 +5,7 @@ from jobledger.v1.worker_service_pb2 import LeaseReport
 from jobledger_client import EtagMismatchError, JobClient, JobNotFoundError
 
 from tests.client.shell import Shell
+from tests.support.bounds import CALL_TIMEOUT
 
 
 def test_a_uid_names_one_job_in_each_method(sync_client: JobClient, kind: str):
@@ -14,8 +15,12 @@ def test_a_uid_names_one_job_in_each_method(sync_client: JobClient, kind: str):
     for call in (
         lambda uid: sync_client.get_job(kind, uid=uid),
         lambda uid: sync_client.update_job(kind, priority=9, uid=uid),
+        lambda uid: list(sync_client.list_chunks(kind, uid=uid)),
+        lambda uid: list(sync_client.list_attempts(kind, uid=uid)),
+        lambda uid: next(iter(sync_client.watch(kind, uid=uid))),
         lambda uid: sync_client.leases.claim_chunk(kind, 0, worker="w", uid=uid),
         lambda uid: sync_client.cancel_job(kind, uid=uid, force=True),
+        lambda uid: sync_client.wait(kind, uid=uid, timeout=CALL_TIMEOUT),
         lambda uid: sync_client.retry_job(kind, uid=uid),
         lambda uid: sync_client.delete_job(kind, uid=uid, force=True),
     ):
@@ -40,9 +45,13 @@ def test_the_command_line_names_one_job(shell: Shell, kind: str):
     shell("delete", job_id, "--force", "--uid", first["uid"])
     shell("create", kind, "--job-id", kind)
     second = shell.json("get", job_id, "--uid", shell.json("get", job_id)["uid"])
-    for words in (["get"], ["cancel"], ["retry"], ["update", "--priority", "9"], ["delete", "--force"]):
+    reads = ["get"], ["watch"], ["chunks"], ["attempts"]
+    for words in (*reads, ["cancel"], ["retry"], ["update", "--priority", "9"], ["delete", "--force"]):
         shell(*words, job_id, "--uid", first["uid"], code=66)
     shell("update", job_id, "--priority", "9", "--uid", second["uid"], "--etag", second["etag"])
+    assert shell.json("chunks", job_id, "--uid", second["uid"])["chunks"][0]["index"] == 0
+    assert shell.json("attempts", job_id, "--uid", second["uid"])["attempts"] == []
     shell("cancel", job_id, "--uid", second["uid"])
+    assert "CANCELLED" in shell("watch", job_id, "--uid", second["uid"], code=4)
     shell("retry", job_id, "--uid", second["uid"])
     assert shell.json("get", job_id)["retryCount"] == 1

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
 from jobledger.v1.job_pb2 import Job, JobView
-from jobledger.v1.job_service_pb2 import CancelOutcome
+from jobledger.v1.job_service_pb2 import CancelOutcome, ListAttemptsRequest
 from jobledger.v1.worker_service_pb2 import ClaimChunkRequest, ClaimedChunk
 
 from tests.support.api import Api
@@ -27,12 +28,21 @@ async def claim_one(api: Api, job_id: str, index: int = 0, **fields: object) -> 
     return (await api.work.ClaimChunk(request)).chunk
 
 
+async def watched(api: Api, job_id: str, uid: str) -> None:
+    """Watch a job up to its first message."""
+    async with api.watch_job(job_id, uid=uid) as watch:
+        assert (await watch.message()).job.uid == uid
+
+
 CALLS: dict[str, Call] = {
     "CancelJob": lambda api, job_id, uid: api.cancel(job_id, uid=uid),
     "RetryJob": lambda api, job_id, uid: api.retry(job_id, uid=uid),
     "UpdateJob": lambda api, job_id, uid: api.update(job_id, priority=9, uid=uid, **PRIORITY),
     "DeleteJob": lambda api, job_id, uid: api.delete(job_id, force=True, uid=uid),
     "GetJob": lambda api, job_id, uid: api.get(job_id, uid=uid),
+    "WatchJob": watched,
+    "ListChunks": lambda api, job_id, uid: api.list_chunks(job_id, uid=uid),
+    "ListAttempts": lambda api, job_id, uid: api.jobs.ListAttempts(ListAttemptsRequest(job_id=job_id, uid=uid)),
     "ClaimChunk": lambda api, job_id, uid: claim_one(api, job_id, uid=uid),
 }
 
@@ -163,6 +173,18 @@ async def test_a_read_with_a_uid_is_that_of_the_job(api: Api, kind: str, view: s
     with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
         await api.get(kind, uid=first.uid, **fields)
     assert await api.get(kind, **fields) == plain
+
+
+async def test_a_list_continues_only_in_the_job_with_its_uid(api: Api, kind: str):
+    first = await api.create(kind, job_id=kind, item_count=3, chunk_size=1)
+    token = (await api.list_chunks(kind, page_size=1, uid=first.uid)).next_page_token
+    [next_chunk] = (await api.list_chunks(kind, page_size=1, page_token=token, uid=first.uid)).chunks
+    assert next_chunk.index == 1
+    await api.delete(kind, force=True)
+    await api.create(kind, job_id=kind, item_count=3, chunk_size=1)
+    for uid, refusals in (first.uid, refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND")), ("", nullcontext()):
+        with refusals:
+            await api.list_chunks(kind, page_size=1, page_token=token, uid=uid)
 
 
 async def test_a_retry_is_answered_again_to_the_same_request_with_its_uid(api: Api, kind: str):

@@ -27,6 +27,7 @@ class AsyncJobWatches(AsyncJobService):
         change_types: Iterable[ChangeType] = (),
         state_changes_only: bool = False,
         bookmarks: bool = False,
+        uid: str = "",
         owner: str = "",
         timeout: timedelta | None = None,
         reconnect_timeout: timedelta | None = timedelta(minutes=5),
@@ -39,7 +40,7 @@ class AsyncJobWatches(AsyncJobService):
         Iteration ends after the message with the terminal state, or with DELETED; it yields nothing when that message
         was at or before `cursor`. Mode EVERY never merges revisions. `bookmarks` adds messages with a cursor alone.
         `timeout` limits the whole watch, `reconnect_timeout` how long it looks for a server once it has begun; None
-        means no limit.
+        means no limit. With a `uid`, another job with this job_id is not found, also one that got it before or after.
         """
         request = rpc.WatchJobRequest(
             job_id=job_id,
@@ -48,6 +49,7 @@ class AsyncJobWatches(AsyncJobService):
             view=values.number(view),
             change_types=values.numbers(change_types),
             state_changes_only=state_changes_only,
+            uid=uid,
             owner=owner,
         )
         return AsyncWatch(

@@ -101,9 +101,10 @@ class Backlog:
             entry.pushed.clear()
         return []
 
-    def remove(self, job_id: str) -> None:
-        """Remove a job that no longer exists."""
-        self._entries.pop(job_id, None)
+    def remove(self, job: Job) -> None:
+        """Remove a job that no longer exists, and not another one that has its job_id now."""
+        if (entry := self._entries.get(job.job_id)) and entry.job.uid == job.uid:
+            del self._entries[job.job_id]
 
 
 def _chunk_states(message: WatchJobsResponse) -> Iterator[tuple[int, int]]:

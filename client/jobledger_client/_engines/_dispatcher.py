@@ -120,7 +120,7 @@ class Dispatcher(Runnable):
         for job in self._backlog.jobs():
             try:
                 async for chunk in client.list_chunks(
-                    job.job_id, states=[ChunkState.PENDING], page_size=self._max_queued
+                    job.job_id, states=[ChunkState.PENDING], page_size=self._max_queued, uid=job.uid
                 ):
                     if chunk.finalizer:
                         self._backlog.add_finalizer(job.job_id)
@@ -132,7 +132,7 @@ class Dispatcher(Runnable):
                         self._backlog.add_pushed(job.job_id, chunk, task_id, time.monotonic())
                         free -= 1
             except JobNotFoundError:
-                self._backlog.remove(job.job_id)
+                self._backlog.remove(job)
 
     def _is_due(self, chunk: Chunk, previous: Pushed | None) -> bool:
         """Return whether to push the chunk now; if not, shorten the idle time until it is due."""

@@ -54,18 +54,21 @@ class JobLists(JobService):
         claimable: bool = False,
         page_size: int = 0,
         page_token: str = "",
+        uid: str = "",
         owner: str = "",
         timeout: timedelta | None = None,
     ) -> Pages[rpc.ListChunksResponse, Chunk]:
         """List a job's chunks by index; empty `states` mean all. `page_size` is 1 to 1,000, 100 when 0.
 
-        `claimable` ones are those that a worker may claim now, in the order in which claims get them.
+        `claimable` ones are those that a worker may claim now, in the order in which claims get them. With a `uid`,
+        another job with this job_id is not found.
         """
         request = rpc.ListChunksRequest(
             job_id=job_id,
             states=values.numbers(states),
             claimable=claimable,
             page_size=page_size,
+            uid=uid,
             owner=owner,
             page_token=page_token,
         )
@@ -79,12 +82,14 @@ class JobLists(JobService):
         task_id: str = "",
         page_size: int = 0,
         page_token: str = "",
+        uid: str = "",
         owner: str = "",
         timeout: timedelta | None = None,
     ) -> Pages[rpc.ListAttemptsResponse, Attempt]:
         """List the attempts at a job's chunks, or at one, or those of an engine's task: by chunk, then oldest first.
 
-        `AttemptOutcome(attempt.outcome)` says how one ended. `page_size` is 1 to 1,000, 100 when 0.
+        `AttemptOutcome(attempt.outcome)` says how one ended. `page_size` is 1 to 1,000, 100 when 0. With a `uid`,
+        another job with this job_id is not found.
         """
         request = rpc.ListAttemptsRequest(
             job_id=job_id,
@@ -92,6 +97,7 @@ class JobLists(JobService):
             task_id=task_id,
             page_size=page_size,
             page_token=page_token,
+            uid=uid,
             owner=owner,
         )
         return Pages(self._caller, self._stub.ListAttempts, request, lambda page: page.attempts, timeout)

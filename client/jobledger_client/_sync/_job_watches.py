@@ -28,6 +28,7 @@ class JobWatches(JobService):
         change_types: Iterable[ChangeType] = (),
         state_changes_only: bool = False,
         bookmarks: bool = False,
+        uid: str = "",
         owner: str = "",
         timeout: timedelta | None = None,
         reconnect_timeout: timedelta | None = timedelta(minutes=5),
@@ -40,7 +41,7 @@ class JobWatches(JobService):
         Iteration ends after the message with the terminal state, or with DELETED; it yields nothing when that message
         was at or before `cursor`. Mode EVERY never merges revisions. `bookmarks` adds messages with a cursor alone.
         `timeout` limits the whole watch, `reconnect_timeout` how long it looks for a server once it has begun; None
-        means no limit.
+        means no limit. With a `uid`, another job with this job_id is not found, also one that got it before or after.
         """
         request = rpc.WatchJobRequest(
             job_id=job_id,
@@ -49,6 +50,7 @@ class JobWatches(JobService):
             view=values.number(view),
             change_types=values.numbers(change_types),
             state_changes_only=state_changes_only,
+            uid=uid,
             owner=owner,
         )
         return Watch(

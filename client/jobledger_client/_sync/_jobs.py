@@ -170,6 +170,7 @@ class JobCalls(JobLists, JobWatches):
         self,
         job_id: str,
         *,
+        uid: str = "",
         owner: str = "",
         timeout: timedelta | None = None,
         reconnect_timeout: timedelta | None = timedelta(minutes=5),
@@ -177,11 +178,11 @@ class JobCalls(JobLists, JobWatches):
         """Return the job once it is COMPLETED, FAILED or CANCELLED, without its input and chunks, with its output.
 
         `timeout` None means no limit. Raises DeadlineExceededError (a TimeoutError) after it, and JobNotFoundError for
-        a job that does not exist or is deleted meanwhile.
+        a job that does not exist or is deleted meanwhile. With a `uid`, another job with this job_id is not found.
         """
         last = Job(job_id=job_id)
         with self.watch(
-            job_id, state_changes_only=True, owner=owner, timeout=timeout, reconnect_timeout=reconnect_timeout
+            job_id, state_changes_only=True, uid=uid, owner=owner, timeout=timeout, reconnect_timeout=reconnect_timeout
         ) as messages:
             for message in messages:
                 last = message.job
@@ -198,8 +199,8 @@ class JobCalls(JobLists, JobWatches):
         last.ClearField("chunks")
         if last.state == JobState.COMPLETED:
             with suppress(JobNotFoundError):  # it was deleted after its end
-                job = self.get_job(job_id, view=JobView.BASIC, owner=owner)
-                if job.uid == last.uid and job.HasField("output"):
+                job = self.get_job(job_id, view=JobView.BASIC, uid=last.uid, owner=owner)
+                if job.HasField("output"):
                     last.output.CopyFrom(job.output)
         return last
 

@@ -767,6 +767,7 @@ class ListChunksRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     CLAIMABLE_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     page_size: _builtins.int
@@ -783,6 +784,10 @@ class ListChunksRequest(_message.Message):
     """claimable selects the chunks that a worker may claim now: PENDING ones without a hold, of a kind that is not
     paused. Claims get them in this order, by index, among those of other jobs. With states, both must hold.
     """
+    uid: _builtins.str
+    """uid is Job.uid of the job that is meant: when the job_id has another job, or none, the call is refused with
+    JOB_NOT_FOUND. A page_token is valid with it and without. Empty: no condition.
+    """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_chunk_pb2.ChunkState.ValueType]:
         """states are the states to include, at most 100 entries. Empty: all."""
@@ -796,10 +801,11 @@ class ListChunksRequest(_message.Message):
         page_token: _builtins.str = ...,
         owner: _builtins.str = ...,
         claimable: _builtins.bool = ...,
+        uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claimable", b"claimable", "job_id", b"job_id", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claimable", b"claimable", "job_id", b"job_id", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "states", b"states", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -853,6 +859,7 @@ class ListAttemptsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TASK_ID_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     chunk_index: _builtins.int
@@ -869,6 +876,10 @@ class ListAttemptsRequest(_message.Message):
     """owner is whose job it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
     call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
+    uid: _builtins.str
+    """uid is Job.uid of the job that is meant: when the job_id has another job, or none, the call is refused with
+    JOB_NOT_FOUND. A page_token is valid with it and without. Empty: no condition.
+    """
     def __init__(
         self,
         *,
@@ -878,10 +889,11 @@ class ListAttemptsRequest(_message.Message):
         page_token: _builtins.str = ...,
         task_id: _builtins.str = ...,
         owner: _builtins.str = ...,
+        uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "chunk_index", b"chunk_index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "chunk_index", b"chunk_index", "job_id", b"job_id", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "chunk_index", b"chunk_index", "job_id", b"job_id", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "task_id", b"task_id", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chunk_index: _TypeAlias = _typing.Literal["chunk_index"]  # noqa: Y015
     _WhichOneofArgType__chunk_index: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index"]  # noqa: Y015
@@ -1162,6 +1174,7 @@ class WatchJobRequest(_message.Message):
     CHANGE_TYPES_FIELD_NUMBER: _builtins.int
     STATE_CHANGES_ONLY_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     cursor: _builtins.bytes
@@ -1181,6 +1194,11 @@ class WatchJobRequest(_message.Message):
     """owner is whose job it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
     call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
+    uid: _builtins.str
+    """uid is Job.uid of the job that is meant: the stream shows no other one that had the job_id before it, or has it
+    after it. When the job_id has another job, or none, and no change of the job that is meant follows the cursor, the
+    call is refused with JOB_NOT_FOUND. Empty: no condition.
+    """
     @_builtins.property
     def change_types(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.ChangeType.ValueType]:
         """change_types are the types of changes to receive, at most 100: a message has at least one of them. The first
@@ -1199,10 +1217,11 @@ class WatchJobRequest(_message.Message):
         change_types: _abc.Iterable[_event_pb2.ChangeType.ValueType] | None = ...,
         state_changes_only: _builtins.bool = ...,
         owner: _builtins.str = ...,
+        uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_types", b"change_types", "cursor", b"cursor", "job_id", b"job_id", "mode", b"mode", "owner", b"owner", "state_changes_only", b"state_changes_only", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_types", b"change_types", "cursor", b"cursor", "job_id", b"job_id", "mode", b"mode", "owner", b"owner", "state_changes_only", b"state_changes_only", "uid", b"uid", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

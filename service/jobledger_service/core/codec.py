@@ -37,6 +37,9 @@ class Codec(Protocol):
         The last chunks are left out when it would be too large.
         """
 
+    def uid(self, read: JobRead) -> str:
+        """Return the uid of a job; raises JobUnreadable."""
+
     def unreadable_jobs(self, job_ids: Sequence[str]) -> bytes:
         """Return the message of a snapshot of many jobs that names those that cannot be shown."""
 

@@ -132,7 +132,7 @@ def _follow(session: Session, client: JobClient, job: Job, selection: JobSelecti
             session.console.print(job.job_id, markup=False, highlight=False, soft_wrap=True)
         return DONE
     try:
-        code = wait(session, client, job.job_id)
+        code = wait(session, client, job)
     except KeyboardInterrupt:
         commands = f"`jobledger watch {job.job_id}` follows it, `jobledger cancel {job.job_id}` stops it"
         session.print_notice(Notice("RUN_CONTINUES", f"the run continues: {commands}"))

@@ -108,7 +108,7 @@ def cancel(
             job_id, reason=reason, grace_period=grace, force=force, etag=etag, uid=uid, owner=selection.owner
         )
         if wait:
-            return wait_for(session, client, job_id, selection.owner)
+            return wait_for(session, client, response.job)
     if session.as_json:
         _json.print_message(response)
     else:
@@ -153,7 +153,7 @@ def retry(
         job = client.retry_job(
             job_id, chunk_indexes=chunk or (), reason=reason, etag=etag, uid=uid, owner=selection.owner
         )
-        return wait_for(session, client, job_id, selection.owner) if wait else _print_job(session, job, "runs again")
+        return wait_for(session, client, job) if wait else _print_job(session, job, "runs again")
 
 
 def update(

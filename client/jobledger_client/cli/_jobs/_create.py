@@ -139,7 +139,7 @@ def create(
 
 def _print_created(session: Session, client: JobClient, response: CreateJobResponse, *, wait: bool) -> int:
     if wait:
-        return wait_for(session, client, response.job.job_id)
+        return wait_for(session, client, response.job)
     if session.as_json:
         _json.print_message(response)
     else:

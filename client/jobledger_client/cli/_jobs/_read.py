@@ -129,6 +129,7 @@ def list_chunks(
     *,
     state: Annotated[list[ChunkState] | None, choice(names(ChunkState), "May be repeated.")] = None,
     claimable: Annotated[bool, typer.Option("--claimable", help="Only those that a worker may claim now.")] = False,
+    uid: Uid = "",
     owner: Owner = "",
     page_size: PageSize = 100,
     page_token: PageToken = "",
@@ -137,7 +138,13 @@ def list_chunks(
     """List a job's chunks."""
     with session.client() as client:
         pages = client.list_chunks(
-            job_id, states=state or (), claimable=claimable, owner=owner, page_size=page_size, page_token=page_token
+            job_id,
+            states=state or (),
+            claimable=claimable,
+            uid=uid,
+            owner=owner,
+            page_size=page_size,
+            page_token=page_token,
         )
         page = read_pages(pages, all_pages=all_pages)
     if session.as_json:
@@ -153,6 +160,7 @@ def list_attempts(
     *,
     chunk: Annotated[int | None, typer.Option(metavar="N", help="Only those at this chunk, by index.")] = None,
     task: Annotated[str, typer.Option(metavar="ID", help="Only those to which an engine gave this id.")] = "",
+    uid: Uid = "",
     owner: Owner = "",
     page_size: PageSize = 100,
     page_token: PageToken = "",
@@ -161,7 +169,7 @@ def list_attempts(
     """List the attempts at a job's chunks: by chunk, then oldest first."""
     with session.client() as client:
         pages = client.list_attempts(
-            job_id, chunk_index=chunk, task_id=task, owner=owner, page_size=page_size, page_token=page_token
+            job_id, chunk_index=chunk, task_id=task, uid=uid, owner=owner, page_size=page_size, page_token=page_token
         )
         page = read_pages(pages, all_pages=all_pages)
     if session.as_json:

@@ -17,7 +17,7 @@ from jobledger_client._sync._client import JobClient
 from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json, _tables
-from jobledger_client.cli._choices import Kinds, Owner, choice, names
+from jobledger_client.cli._choices import Kinds, Owner, Uid, choice, names
 from jobledger_client.cli._connection import Connection, Notice, NoticePrinter
 from jobledger_client.cli._exit_codes import BY_STATE
 from jobledger_client.cli._live._bars import Bars
@@ -54,6 +54,7 @@ def watch(
         typer.Argument(metavar="[JOB_ID]...", help="[default: all jobs]", autocompletion=completion.job_ids),
     ] = None,
     *,
+    uid: Uid = "",
     owner: Owner = "",
     every: Annotated[bool, typer.Option("--every", help="Show every revision, even if the output is slow.")] = False,
     cursor: Annotated[
@@ -86,6 +87,8 @@ def watch(
     named = job_ids or []
     with session.client() as client:
         if len(named) != 1 or from_now or kind or all_owners:
+            if uid:
+                raise typer.BadParameter("--uid requires a single JOB_ID, and no filter")
             return watch_many(
                 session,
                 client,
@@ -95,21 +98,30 @@ def watch(
                 filter_fields=filter_fields,
                 **selection._asdict(),
             )
-        [job_id] = named
+        job = JobName(named[0], uid, owner)
         if not session.as_json:
-            return _show(session, client, job_id, owner, selection)
-        last = _follow(session, client, job_id, owner, _json.print_message_line, selection, bookmarks=bookmarks)
-        return _exit_code(client, job_id, owner, last)
+            return _show(session, client, job, selection)
+        last = _follow(session, client, job, _json.print_message_line, selection, bookmarks=bookmarks)
+        return _exit_code(client, job, last)
 
 
-def wait(session: Session, client: JobClient, job_id: str, owner: str = "") -> int:
+class JobName(NamedTuple):
+    """A job: its job_id, its uid, empty for whichever has the job_id, and its owner, empty for the key's own."""
+
+    job_id: str
+    uid: str = ""
+    owner: str = ""
+
+
+def wait(session: Session, client: JobClient, job: Job) -> int:
     """Follow a job until it has ended; with JSON, print only the ended job. Return the exit code of its state."""
+    name = JobName(job.job_id, job.uid, job.owner)
     if not session.as_json:
-        return _show(session, client, job_id, owner)
-    _follow(session, client, job_id, owner, lambda _: None, _Selection(view=JobView.STATUS, state_changes_only=True))
-    job = client.get_job(job_id, view=JobView.BASIC, owner=owner)
-    _json.print_message(job)
-    return BY_STATE[job.state]
+        return _show(session, client, name)
+    _follow(session, client, name, lambda _: None, _Selection(view=JobView.STATUS, state_changes_only=True))
+    ended = client.get_job(view=JobView.BASIC, **name._asdict())
+    _json.print_message(ended)
+    return BY_STATE[ended.state]
 
 
 class _Selection(NamedTuple):
@@ -129,18 +141,17 @@ class _Selection(NamedTuple):
 _ALL: Final = _Selection()
 
 
-def _show(session: Session, client: JobClient, job_id: str, owner: str, selection: _Selection = _ALL) -> int:
-    last = _follow(session, client, job_id, owner, None, selection)
+def _show(session: Session, client: JobClient, job: JobName, selection: _Selection = _ALL) -> int:
+    last = _follow(session, client, job, None, selection)
     if outcome := _tables.outcome(last.job):
         session.console.print(outcome)
-    return _exit_code(client, job_id, owner, last)
+    return _exit_code(client, job, last)
 
 
 def _follow(
     session: Session,
     client: JobClient,
-    job_id: str,
-    owner: str,
+    job: JobName,
     show: Callable[[WatchJobResponse], None] | None,
     selection: _Selection,
     *,
@@ -154,13 +165,13 @@ def _follow(
     last, watched = WatchJobResponse(), WatchedJob(has_chunks=is_live and selection.has_all_chunks())
     # Bookmarks prove that the server is healthy.
     timeout = session.remaining()
-    with client.watch(job_id, bookmarks=True, owner=owner, timeout=timeout, **selection._asdict()) as messages:
+    with client.watch(bookmarks=True, timeout=timeout, **job._asdict(), **selection._asdict()) as messages:
         connection = Connection(messages)
 
         def notice() -> Notice | None:
             return connection.notice() or watched.queue_wait.notice()
 
-        listed = client.list_chunks(job_id, states=LISTED_STATES, page_size=_PAGE_SIZE, owner=owner)
+        listed = client.list_chunks(states=LISTED_STATES, page_size=_PAGE_SIZE, **job._asdict())
         bars = Bars(session.console, watched, notice)
         show_message = show or bars.show
         try:
@@ -177,7 +188,7 @@ def _follow(
                 raise messages.interruption from error
             raise _timeout_error(session, watched.job, error) from error
     if last.type == _DELETED:
-        raise _deleted(job_id)
+        raise _deleted(job.job_id)
     return last
 
 
@@ -204,9 +215,9 @@ def _deleted(job_id: str) -> JobNotFoundError:
     )
 
 
-def _exit_code(client: JobClient, job_id: str, owner: str, last: WatchJobResponse) -> int:
+def _exit_code(client: JobClient, job: JobName, last: WatchJobResponse) -> int:
     if not last.HasField("job"):  # the job had ended before the cursor
-        return BY_STATE[client.get_job(job_id, view=JobView.BASIC, owner=owner).state]
+        return BY_STATE[client.get_job(view=JobView.BASIC, **job._asdict()).state]
     return BY_STATE[last.job.state]
 
 

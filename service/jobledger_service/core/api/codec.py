@@ -161,6 +161,13 @@ class ProtoCodec:
             self._unreadable.add("watch", read.key, error)
             raise JobUnreadable(read.job_id) from error
 
+    def uid(self, read: JobRead) -> str:
+        try:
+            return job_pb2.Job.FromString(read.message).uid
+        except DecodeError as error:
+            self._unreadable.add("watch", read.key, error)
+            raise JobUnreadable(read.job_id) from error
+
     def unreadable_jobs(self, job_ids: Sequence[str]) -> bytes:
         kind = WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT
         return WatchJobsResponse(type=kind, unreadable_job_ids=job_ids).SerializeToString()

@@ -197,8 +197,8 @@ class JobService(MsgStruct, frozen=True):
         limit = lists.checked_page_size(request.page_size, max_size=1_000)
         job_id, states = read.job_id(request), lists.chunk_states(request)
         show = partial(self._encoded_chunks, job_id)
-        token, claimable = request.page_token, request.claimable
-        return await self.queries.list_chunks(owner, job_id, states, limit, token, show, claimable=claimable)
+        token, claimable, uid = request.page_token, request.claimable, read.job_uid(request)
+        return await self.queries.list_chunks(owner, job_id, states, limit, token, show, claimable=claimable, uid=uid)
 
     def _encoded_chunks(self, job_id: str, page: ChunkPage) -> bytes:
         inputs, outputs = page.read.inputs.chunks, page.read.outputs.chunks
@@ -246,7 +246,8 @@ class JobService(MsgStruct, frozen=True):
 
     def WatchJob(self, request: api.WatchJobRequest, caller: Caller) -> Messages:
         owner = read_owner(request, caller)
-        return self.watch.job(owner, read.job_id(request), request.cursor, watch_options(request))
+        job_id, uid = read.job_id(request), read.job_uid(request)
+        return self.watch.job(owner, job_id, request.cursor, watch_options(request), uid)
 
     def WatchJobs(self, request: api.WatchJobsRequest, caller: Caller) -> Messages:
         return self.watch.jobs(lists.job_filter(request, caller), request.cursor, watch_options(request))

@@ -176,8 +176,9 @@ def attempts(request: api.ListAttemptsRequest, caller: Caller) -> AttemptsWanted
         index = request.chunk_index if request.HasField("chunk_index") else None
         checks.at_least("chunk_index", index or 0, 0)
         checks.at_most("task_id", request.task_id, limits.MAX_TASK_ID)
+        checks.uid("uid", request.uid)
     key = job_key(owner, request.job_id)
-    return AttemptsWanted(key, index, request.task_id, AttemptPlace(-1, 0), limit)
+    return AttemptsWanted(key, index, request.task_id, AttemptPlace(-1, 0), limit, request.uid)
 
 
 def chunk_states(request: api.ListChunksRequest) -> frozenset[ChunkState]:

@@ -249,6 +249,7 @@ class Queries:
         show: Callable[[ChunkPage], R],
         *,
         claimable: bool = False,
+        uid: str = "",
     ) -> R:
         """Return `show` of a page of a job's chunks, by index; raises JobNotFound, PageTokenInvalid."""
         key = job_key(owner, job_id)
@@ -256,9 +257,9 @@ class Queries:
         (after,) = await self._tokens.parse(page_token, mark, tuple[int]) or (-1,)
 
         def read_and_show() -> R:
-            read = self._store.list_chunks(key, states, after, limit, claimable=claimable)
+            read = self._store.list_chunks(key, states, after, limit, claimable=claimable, uid=uid)
             if read is None:
-                raise JobNotFound(job_id)
+                raise JobNotFound(job_id, uid)
             return show(ChunkPage(read, self._tokens.encode(mark, read.last) if read.more else ""))
 
         return await self._readers.for_owner(owner, read_and_show)
@@ -272,7 +273,7 @@ class Queries:
         def read_and_show() -> R:
             read = self._store.list_attempts(query)
             if read is None:
-                raise JobNotFound(job_id_of(query.job_key))
+                raise JobNotFound(job_id_of(query.job_key), query.uid)
             return show(AttemptPage(read, self._tokens.encode(mark, *read.last) if read.more else ""))
 
         return await self._readers.for_owner(owner_of(query.job_key), read_and_show)

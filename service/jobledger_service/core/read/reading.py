@@ -54,7 +54,7 @@ from jobledger_service.core.database.tables import (
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.chunk import ChunkKey, Queue
 from jobledger_service.core.model.history.epoch import Epoch
-from jobledger_service.core.model.job import Inputs, Outputs
+from jobledger_service.core.model.job import Inputs, Outputs, uid_of
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.run import RunState
 from jobledger_service.core.model.states import ENDED, ChunkState
@@ -201,9 +201,16 @@ class ReadStore:
         return Listed(position, looked, shown, encoded, bad, follows, page.count, page.more)
 
     def list_chunks(
-        self, job_key: str, states: frozenset[ChunkState], after: int, limit: int, *, claimable: bool = False
+        self,
+        job_key: str,
+        states: frozenset[ChunkState],
+        after: int,
+        limit: int,
+        *,
+        claimable: bool = False,
+        uid: str = "",
     ) -> ChunksRead | None:
-        """Return a job's chunks with an index above `after`, as many as fit into a reply.
+        """Return a job's chunks with an index above `after`, as many as fit into a reply; None without such a job.
 
         Those that are `claimable` are PENDING, and nothing holds them.
         """
@@ -214,7 +221,8 @@ class ReadStore:
             "states": self._database.dialect.key_values(sorted(states)),
         }
         with self._database.read() as connection:
-            paused = connection.scalar(select(is_paused(jobs.c.owner, jobs.c.kind)).where(jobs.c.job_key == job_key))
+            is_job_paused = select(is_paused(jobs.c.owner, jobs.c.kind)).where(*_meant(job_key, uid))
+            paused = connection.scalar(is_job_paused)
             if paused is None:
                 return None
             if paused and claimable:
@@ -233,7 +241,8 @@ class ReadStore:
     def list_attempts(self, query: AttemptsWanted) -> AttemptsRead | None:
         """Return a page of attempts, as many as fit into a reply; None when there is no such job."""
         with self._database.read() as connection:
-            if connection.execute(select(jobs.c.job_key).where(jobs.c.job_key == query.job_key)).first() is None:
+            exists = select(jobs.c.job_key).where(*_meant(query.job_key, query.uid))
+            if connection.execute(exists).first() is None:
                 return None
             return self._attempts.page(connection, query, REPLY.max_bytes)
 
@@ -267,6 +276,11 @@ class ReadStore:
                 return None
             query = EventsWanted(job_key, newest_first=newest_first, begin=trail.begin, end=trail.end)
             return trail, self._event_pages.read(connection, query, after, limit)
+
+    def trail(self, job_key: str, uid: str) -> Trail | None:
+        """Return the positions of the events of one of the jobs that have had a key, None without such a job."""
+        with self._database.read() as connection:
+            return read_trail(connection, job_key, uid_of(uid))
 
     def find_events(self, query: EventsWanted, after: int | None, limit: int) -> EventPageRead:
         """Return a page of events, without artifacts."""
@@ -330,6 +344,11 @@ def _known_within(known: Mapping[str, bytes], room: int) -> tuple[Mapping[str, b
     """Return known jobs, and the bytes that they leave for others: none if they are more than half."""
     remaining = room - sum(map(len, known.values()))
     return (known, remaining) if remaining >= room // 2 else ({}, room)
+
+
+def _meant(job_key: str, uid: str) -> list[ColumnElement[bool]]:
+    """Return the conditions of the job of a key, which has the uid if that is not empty."""
+    return [jobs.c.job_key == job_key, *([jobs.c.uid == uid_of(uid)] if uid else [])]
 
 
 def _of_others(table: Table, owners: Sequence[str]) -> list[ColumnElement[bool]]:

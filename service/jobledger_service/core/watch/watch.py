@@ -13,7 +13,7 @@ from jobledger_service.core.cursor import Cursors
 from jobledger_service.core.database.rows.entry import Entry
 from jobledger_service.core.database.rows.reads import JobRead, View
 from jobledger_service.core.model.filters.filter import JobFilter
-from jobledger_service.core.model.job import job_id_of, job_key
+from jobledger_service.core.model.job import job_id_of, job_key, owner_of
 from jobledger_service.core.model.owners import ALL_OWNERS
 from jobledger_service.core.model.refusals.errors import (
     Draining,
@@ -96,13 +96,16 @@ class Watch:
         self.bookmark_every = bookmark_every
         self._on_merged = on_merged
 
-    async def job(self, owner: str, job_id: str, cursor: bytes, options: WatchOptions) -> Messages:
-        """Watch one job until it ends; raises JobNotFound, HistoryTrimmed, HistoryLost, ForeignCursor, Draining."""
+    async def job(self, owner: str, job_id: str, cursor: bytes, options: WatchOptions, uid: str = "") -> Messages:
+        """Watch one job until it ends: the one with `uid`, if that is not empty.
+
+        Raises JobNotFound, HistoryTrimmed, HistoryLost, ForeignCursor, Draining.
+        """
         key = job_key(owner, job_id)
         resumed = self._cursors.parse(cursor) if cursor else None
         after = None if resumed is None else resumed.position
         view = View.FULL if after is None and not options.status else View.BASIC
-        show = partial(self._begin, with_snapshot=after is None, status=options.status)
+        show = partial(self._begin, with_snapshot=after is None, status=options.status, uid=uid)
         losses = self._feed.losses
         start = await self._queries.show_job(key, show, view, for_watch=True)
         self._feed.check_unbroken(losses)
@@ -110,12 +113,14 @@ class Watch:
             self._cursors.check(resumed, start.position)
         if after is None:
             if not start.exists:
-                raise JobNotFound(job_id)
+                raise JobNotFound(job_id, uid)
             yield [start.snapshot]
             if start.ended:
                 return
             start = start._replace(snapshot=b"")
-        begin = start.position if after is None else after
+        begin = start.position
+        if after is not None:
+            begin = await self._begin_within(key, uid, after) if uid else after
         selection = Selection(options.changes, None, begins_complete=after is None)
         with closing(
             self._feed.subscribe(begin, job_key=key, bare=options.status, selection=selection)
@@ -123,7 +128,7 @@ class Watch:
             if after is not None:
                 entries = await self._missed(subscription, start.position)
                 if not entries and not start.exists:
-                    raise JobNotFound(job_id)
+                    raise JobNotFound(job_id, uid)
                 is_last = _is_last(entries[-1]) if entries else start.ended
                 yield self._messages(entries, options) or [self._bookmark(subscription)]
                 if is_last:
@@ -132,12 +137,24 @@ class Watch:
             async for messages in self._follow_job(subscription, options):
                 yield messages
 
-    def _begin(self, read: JobRead | None, position: int, *, with_snapshot: bool, status: bool) -> "_JobStart":
-        if read is None:
+    def _begin(
+        self, read: JobRead | None, position: int, *, with_snapshot: bool, status: bool, uid: str
+    ) -> "_JobStart":
+        if read is None or (uid and uid != self._codec.uid(read)):
             return _JobStart(exists=False, ended=False, position=position)
         cursor = self._cursors.encode(position)
         snapshot = self._codec.snapshot(read, cursor, status=status) if with_snapshot else b""
         return _JobStart(exists=True, ended=read.state in ENDED, position=position, snapshot=snapshot)
+
+    async def _begin_within(self, key: str, uid: str, after: int) -> int:
+        """Return where the next events of the job with a uid begin, not those of others that had its key before.
+
+        Raises JobNotFound after its deletion.
+        """
+        trail = await self._readers.for_watch(owner_of(key), self._store.trail, key, uid)
+        if trail is None or trail.end <= after:
+            raise JobNotFound(job_id_of(key), uid)
+        return max(after, trail.begin)
 
     async def _missed(self, subscription: FeedSubscription, through: int) -> Sequence[Entry]:
         """Return the first entries after a cursor, none when none follow up to the position `through`."""

@@ -173,6 +173,8 @@ class AttemptsWanted(MsgStruct, frozen=True):
     task_id: str
     after: AttemptPlace
     limit: int
+    uid: str = ""
+    """That of the job that is meant, empty for any."""
 
 
 class AttemptsRead(MsgStruct, frozen=True):
