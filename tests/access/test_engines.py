@@ -9,6 +9,7 @@ from jobledger.v1.chunk_pb2 import Chunk
 from jobledger.v1.job_pb2 import Job
 from jobledger_client import (
     ApiKeyMissingError,
+    AsyncEngineTask,
     AsyncJobClient,
     CancelBridge,
     Dispatcher,
@@ -17,7 +18,7 @@ from jobledger_client import (
     TaskToStop,
 )
 
-from tests.access.conftest import Keyed
+from tests.access.conftest import As, Keyed
 from tests.support.bounds import CALL_TIMEOUT, within
 from tests.support.keys import CALLER, WORKER, KeyedApi
 from tests.support.states import CANCELLED
@@ -62,6 +63,29 @@ async def test_engines_work_with_a_key(keyed: Keyed, admin: KeyedApi, kind: str)
         assert await within(stopped.get()) == "task"
         await within(working)
         assert (await client.wait(job_id, timeout=CALL_TIMEOUT)).state == CANCELLED
+
+
+async def test_an_engine_works_for_an_owner_that_its_key_serves(
+    keyed: Keyed, admin: KeyedApi, as_holder: As, kind: str
+):
+    target, owners = keyed.replicas[0].target, ("ann-of-engines", "ben-of-engines")
+    ann, ben = [as_holder(admin, (await admin.make(CALLER, owner=owner)).token) for owner in owners]
+    for api in ann, ben:
+        await api.create(kind, job_id=kind, item_count=2, chunk_size=1)
+    key = (await admin.make(WORKER, owner="engines", served_owners=owners)).token
+
+    def work(runner: EngineRunner) -> None:
+        with (
+            runner.attempt(kind, 0, task_id="a", owner=owners[0]),
+            runner.attempt(kind, 0, task_id="b", owner=owners[1]),
+        ):
+            pass
+
+    with EngineRunner(target, api_key=key) as runner:
+        await within(asyncio.to_thread(work, runner))
+    async with AsyncJobClient(target, api_key=key, timeout=CALL_TIMEOUT) as client:
+        await AsyncEngineTask(client, kind, 1, task_id="c", worker="w", owner=owners[1]).complete()
+    assert [(await api.get(kind)).chunks_summary.completed for api in (ann, ben)] == [1, 2]
 
 
 def test_an_engine_without_a_key_is_refused(keyed: Keyed, kind: str):

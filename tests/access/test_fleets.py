@@ -15,6 +15,7 @@ from jobledger.v1.admin_service_pb2 import (
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.worker_service_pb2 import (
     ChunkCompletion,
+    ChunkRelease,
     ClaimChunkRequest,
     ClaimChunksRequest,
     ClaimedChunk,
@@ -22,6 +23,7 @@ from jobledger.v1.worker_service_pb2 import (
     HeartbeatRequest,
     LeaseReport,
     LeaseStop,
+    ReleaseChunksRequest,
     StopCause,
     WatchLeasesRequest,
 )
@@ -31,7 +33,7 @@ from tests.support.api import fresh_kind
 from tests.support.bounds import BOUND
 from tests.support.errors import assert_entry_refused, invalid, refused
 from tests.support.keys import CALLER, WORKER, KeyedApi
-from tests.support.states import CANCEL_REQUESTED, COMPLETED, LEASE_LOST, OK, REFUSED, RUNNING
+from tests.support.states import CANCEL_REQUESTED, COMPLETED, LEASE_LOST, OK, QUEUED, REFUSED, RUNNING
 
 ALICE, BOB, CAROL = OWNERS = "alice-of-fleets", "bob-of-fleets", "carol-of-fleets"
 
@@ -236,18 +238,63 @@ async def test_all_else_of_an_owner_is_closed_to_a_fleet(tenants: dict[str, Keye
         await fleet.admin.ListApiKeys(ListApiKeysRequest())
 
 
-async def test_one_chunk_by_name_is_one_of_the_keys_owner(
+async def claim_one(api: KeyedApi, job_id: str, owner: str = "") -> ClaimedChunk:
+    request = ClaimChunkRequest(job_id=job_id, chunk_index=0, worker="w", task_id="t", owner=owner)
+    return (await api.work.ClaimChunk(request)).chunk
+
+
+async def test_one_chunk_by_name_is_one_of_an_owner_that_the_key_serves(
     admin: KeyedApi, as_holder: As, tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str
 ):
-    made = (await jobs(tenants, kind, {ALICE: 1}))[ALICE]
-    request = ClaimChunkRequest(job_id=made.job_id, chunk_index=0, worker="w")
+    job_id = f"{kind}.by-name"
+    for owner in OWNERS:
+        await tenants[owner].create(kind, job_id=job_id)
+    two = await serving(admin, as_holder, ALICE, BOB)
+    of_bob = await claim_one(two, job_id, BOB)
+    assert of_bob.owner == BOB
+    assert (await claim_one(two, job_id, BOB)).lease == of_bob.lease, "the task has it"
+    assert (await claim_one(fleet, job_id, ALICE)).owner == ALICE
+    assert [(await tenants[owner].get(job_id)).state for owner in OWNERS] == [RUNNING, RUNNING, QUEUED]
+    for api, owner in (two, CAROL), (tenants[ALICE], CAROL):
+        with invalid("owner"):
+            await claim_one(api, job_id, owner)
     with refused(StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
-        await fleet.work.ClaimChunk(request)
+        await claim_one(fleet, job_id, "nobody-of-fleets")
+    assert (await tenants[CAROL].get(job_id)).state == QUEUED
+    assert [result.status for result in await two.complete(of_bob)] == [OK]
+
+
+async def test_the_owner_of_a_chunk_by_name_may_be_left_out_where_the_key_names_one(
+    admin: KeyedApi, as_holder: As, tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str
+):
+    job_id = f"{kind}.by-name"
+    for owner in OWNERS:
+        await tenants[owner].create(kind, job_id=job_id)
+    with invalid("owner"):
+        await claim_one(await serving(admin, as_holder, ALICE, BOB), job_id)
+    with refused(StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
+        await claim_one(fleet, job_id)
+    assert (await claim_one(await serving(admin, as_holder, CAROL), job_id)).owner == CAROL
     others = as_holder(admin, (await admin.make(WORKER, owner=ALICE, served_owners=[BOB])).token)
-    with refused(StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
-        await others.work.ClaimChunk(request)
+    assert (await claim_one(others, job_id)).owner == BOB
     own = as_holder(admin, (await admin.make(WORKER, owner=ALICE, served_owners=[ALICE, BOB])).token)
-    assert (await own.work.ClaimChunk(request)).chunk.owner == ALICE
+    assert (await claim_one(own, job_id)).owner == ALICE
+
+
+async def test_a_release_claims_chunks_of_the_owners_that_the_key_serves(
+    admin: KeyedApi, as_holder: As, tenants: dict[str, KeyedApi], kind: str
+):
+    two = await serving(admin, as_holder, ALICE, BOB)
+    made = await jobs(tenants, kind, {ALICE: 1, CAROL: 1})
+    [held] = await two.claim(kind)
+    await jobs(tenants, kind, {BOB: 1})
+    request = ReleaseChunksRequest(
+        releases=[ChunkRelease(lease_token=held.lease.token, delay=timedelta(hours=1))],
+        claim=ClaimChunksRequest(kinds=[kind], max_chunks=9, worker="w"),
+    )
+    response = await two.work.ReleaseChunks(request)
+    assert ([result.status for result in response.results], owners_of(list(response.claimed))) == ([OK], [BOB])
+    assert (await tenants[CAROL].get(made[CAROL].job_id)).state == QUEUED
 
 
 async def test_a_claim_may_name_some_of_the_owners(

@@ -255,6 +255,23 @@ async def test_a_handler_releases_its_chunk_without_a_counted_attempt(
     )
 
 
+async def test_a_worker_claims_the_next_chunk_with_the_release_of_one(
+    client: AsyncJobClient, serving: Serving, kind: str
+):
+    def handler(ctx: ChunkContext) -> None:
+        if ctx.chunk.index == 0 and not ctx.last_checkpoint:
+            ctx.checkpoint({"again": True})
+            ctx.release(after=timedelta(seconds=0.1))
+
+    job = (await client.create_job(kind, item_count=2, chunk_size=1)).job
+    async with serving({kind: handler}, concurrency=1):
+        ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
+    events = [event async for event in client.list_job_events(job.job_id)]
+    [released] = [event for event in events if ChangeType.CHUNK_RELEASED in {change.type for change in event.changes}]
+    assert ended.state == JobState.COMPLETED
+    assert [change.type for change in released.changes] == [ChangeType.CHUNK_RELEASED, ChangeType.CLAIMED]
+
+
 async def test_a_chunk_released_for_no_time_is_claimed_again_at_once(
     client: AsyncJobClient, serving: Serving, kind: str
 ):

@@ -1,21 +1,37 @@
-"""CompleteChunks and FailChunks that ask for the next chunks: both happen in one commit."""
+"""CompleteChunks, FailChunks and ReleaseChunks that ask for the next chunks: both happen in one commit."""
 
 from datetime import timedelta
 
 import pytest
+from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.worker_service_pb2 import (
     ChunkCompletion,
     ChunkFailure,
+    ChunkRelease,
     ClaimChunksRequest,
     ClaimedChunk,
     CompleteChunksRequest,
     CompleteChunksResponse,
     FailChunksRequest,
+    ReleaseChunksRequest,
 )
 
 from tests.support.api import Api, fresh_kind
 from tests.support.errors import invalid
-from tests.support.states import CHUNK_COMPLETED, CHUNK_FAILED, COMPLETED, LEASE_LOST, OK, RUNNING, chunk_states
+from tests.support.states import (
+    CANCELLED,
+    CHUNK_CANCELLED,
+    CHUNK_COMPLETED,
+    CHUNK_FAILED,
+    CHUNK_PENDING,
+    COMPLETED,
+    LEASE_LOST,
+    OK,
+    RUNNING,
+    chunk_states,
+)
+
+CLAIMED, CHUNK_RELEASED = ChangeType.CHANGE_TYPE_CLAIMED, ChangeType.CHANGE_TYPE_CHUNK_RELEASED
 
 
 async def complete(api: Api, *tokens: str, **claim: object) -> CompleteChunksResponse:
@@ -95,11 +111,52 @@ async def test_a_failed_attempt_and_the_next_chunk(api: Api, kind: str):
     assert chunk_states(await api.get(job.job_id))[0] == CHUNK_FAILED
 
 
-async def test_without_a_claim_nothing_is_leased(api: Api, kind: str):
-    await api.create(kind, item_count=2, chunk_size=1)
+async def test_a_released_chunk_and_the_next_one_in_one_commit(api: Api, kind: str):
+    job = await api.create(kind, item_count=2, chunk_size=1)
     [held] = await api.claim(kind)
-    request = CompleteChunksRequest(completions=[ChunkCompletion(lease_token=held.lease.token)])
+    before = (await api.get(job.job_id)).revision
+    release = ChunkRelease(lease_token=held.lease.token, delay=timedelta(hours=1), reason="no space")
+    claim = ClaimChunksRequest(kinds=[kind], worker="w", max_chunks=5)
+    request = ReleaseChunksRequest(releases=[release], claim=claim)
+    response = await api.work.ReleaseChunks(request)
+    assert [(result.status, result.chunk_state) for result in response.results] == [(OK, CHUNK_PENDING)]
+    assert [one.chunk.index for one in response.claimed] == [1]
+    assert (await api.get(job.job_id)).revision == before + 1
+    [event] = (await api.list_events(job.job_id, newest_first=True, page_size=1)).events
+    assert [change.type for change in event.changes] == [CHUNK_RELEASED, CLAIMED]
+    again = await api.work.ReleaseChunks(request)
+    assert ([result.status for result in again.results], list(again.claimed)) == ([OK], [])
+
+
+async def test_a_repeated_release_returns_the_same_next_chunks(api: Api, kind: str):
+    await api.create(kind, item_count=3, chunk_size=1)
+    [held] = await api.claim(kind)
+    release = ChunkRelease(lease_token=held.lease.token, delay=timedelta(hours=1))
+    claim = ClaimChunksRequest(kinds=[kind], worker="w", request_id=kind)
+    answers = [await api.work.ReleaseChunks(ReleaseChunksRequest(releases=[release], claim=claim)) for _ in range(2)]
+    assert [tokens(list(answer.claimed)) for answer in answers] == [tokens(list(answers[0].claimed))] * 2
+    assert [one.chunk.index for one in answers[0].claimed] == [1]
+
+
+async def test_a_release_of_a_cancelled_chunk_leases_that_of_another_job(api: Api, kind: str):
+    cancelled, waiting = await api.create(kind), await api.create(kind)
+    [held] = await api.claim(kind)
+    await api.cancel(cancelled.job_id)
+    claim = ClaimChunksRequest(kinds=[kind], worker="w")
+    release = ChunkRelease(lease_token=held.lease.token)
+    response = await api.work.ReleaseChunks(ReleaseChunksRequest(releases=[release], claim=claim))
+    assert [result.chunk_state for result in response.results] == [CHUNK_CANCELLED]
+    assert [one.job_id for one in response.claimed] == [waiting.job_id]
+    assert (await api.get(cancelled.job_id)).state == CANCELLED
+
+
+async def test_without_a_claim_nothing_is_leased(api: Api, kind: str):
+    await api.create(kind, item_count=3, chunk_size=1)
+    first, second = await api.claim(kind, 2)
+    request = CompleteChunksRequest(completions=[ChunkCompletion(lease_token=first.lease.token)])
     assert not (await api.work.CompleteChunks(request)).claimed
+    releases = ReleaseChunksRequest(releases=[ChunkRelease(lease_token=second.lease.token)])
+    assert not (await api.work.ReleaseChunks(releases)).claimed
 
 
 async def test_what_the_answer_has_no_room_for_is_claimable_again(api: Api, kind: str):
@@ -142,4 +199,7 @@ async def test_a_claim_that_breaks_a_rule_refuses_the_reports(
     failure = ChunkFailure(lease_token=held.lease.token, error={"code": "BOOM"})
     with invalid(field):
         await api.work.FailChunks(FailChunksRequest(failures=[failure], claim=claim))
+    release = ChunkRelease(lease_token=held.lease.token)
+    with invalid(field):
+        await api.work.ReleaseChunks(ReleaseChunksRequest(releases=[release], claim=claim))
     assert await api.get(job.job_id) == before

@@ -35,7 +35,8 @@ class AsyncEngineTask:
     `stop_message` then says why, with the reason of a cancellation.
 
     `lease_duration`, 1 s to 24 h, is the maximum time between two calls: after it the attempt has failed, and the chunk
-    is tried again. A task that reports later claims the chunk as the next attempt, unless another one has.
+    is tried again. A task that reports later claims the chunk as the next attempt, unless another one has. `owner` is
+    whose job it is, one that the key serves.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class AsyncEngineTask:
         *,
         task_id: str,
         worker: str,
+        owner: str = "",
         lease_duration: timedelta = timedelta(minutes=10),
     ) -> None:
         if not task_id:
@@ -55,6 +57,7 @@ class AsyncEngineTask:
         self.task_id = task_id
         self._client = client
         self._worker = worker
+        self._owner = owner
         self._lease_duration = lease_duration
         self._token = ""
         self.stop_message = ""
@@ -69,6 +72,7 @@ class AsyncEngineTask:
             self.chunk_index,
             worker=self._worker,
             task_id=self.task_id,
+            owner=self._owner,
             lease_duration=self._lease_duration,
         )
         self._token = claimed.lease.token

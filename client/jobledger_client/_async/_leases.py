@@ -76,12 +76,13 @@ class AsyncLeaseCalls:
         worker: str,
         task_id: str = "",
         uid: str = "",
+        owner: str = "",
         lease_duration: values.DurationLike | None = None,
         timeout: timedelta | None = None,
     ) -> rpc.ClaimedChunk:
         """Lease one chunk by name; with the `task_id` that holds it, return the lease in force.
 
-        With a `uid`, another job with this job_id is not found.
+        With a `uid`, another job with this job_id is not found. `owner` is whose job it is, one that the key serves.
 
         Raises JobNotFoundError, ChunkNotFoundError, ChunkNotClaimableError.
         """
@@ -91,6 +92,7 @@ class AsyncLeaseCalls:
             worker=worker,
             task_id=task_id,
             uid=uid,
+            owner=owner,
             lease_duration=values.duration(lease_duration),
         )
         idempotent = bool(task_id)
@@ -173,9 +175,25 @@ class AsyncLeaseCalls:
         A chunk is claimable again at once, or after the `delay` of its release.
         """
         request = rpc.ReleaseChunksRequest(releases=requests.reports(rpc.ChunkRelease, releases, "releases"))
+        return (await self._release(request, timeout)).results
+
+    async def release_and_claim(
+        self,
+        releases: Iterable[rpc.ChunkRelease | str],
+        claim: rpc.ClaimChunksRequest,
+        *,
+        timeout: timedelta | None = None,
+    ) -> rpc.ReleaseChunksResponse:
+        """Release chunks as `release_chunks`, and lease the next ones in the same commit, as `complete_and_claim`."""
+        request = rpc.ReleaseChunksRequest(
+            releases=requests.reports(rpc.ChunkRelease, releases, "releases"), claim=claim
+        )
+        return await self._release(request, timeout)
+
+    async def _release(self, request: rpc.ReleaseChunksRequest, timeout: timedelta | None) -> rpc.ReleaseChunksResponse:
         response = await self._caller.call(self._stub.ReleaseChunks, request, timeout=timeout)
         check_results(response.results, request.releases)
-        return response.results
+        return response
 
     def list_workers(
         self, *, page_size: int = 0, page_token: str = "", timeout: timedelta | None = None

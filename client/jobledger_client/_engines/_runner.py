@@ -54,7 +54,7 @@ class EngineRunner:
         self._process: int | None = None  # of the first attempt
         self._lock = threading.Lock()
         self._loop_thread: LoopThread | None = None
-        self._running: set[tuple[str, int]] = set()
+        self._running: set[tuple[str, str, int]] = set()
 
     @property
     def name(self) -> str:
@@ -68,6 +68,7 @@ class EngineRunner:
         chunk_index: int = 0,
         *,
         task_id: str,
+        owner: str = "",
         on_overdue: Callable[[], object] | None = None,
         cancel_grace: timedelta = timedelta(seconds=5),
     ) -> Iterator[ChunkContext]:
@@ -75,13 +76,13 @@ class EngineRunner:
 
         The chunk is completed when the block ends, failed when it raises (the engine gets the error, too), and released
         when it ends after `cancelled`, or with SystemExit or KeyboardInterrupt. Another thread calls `on_overdue` when
-        the block still runs `cancel_grace` after `cancelled`.
+        the block still runs `cancel_grace` after `cancelled`. `owner` is whose job it is, one that the key serves.
 
         Raises ChunkNotClaimableError when there is nothing to do: the chunk is completed, cancelled, not yet due, or
         another process works on it, even under the same `task_id`. Also raises JobNotFoundError, ChunkNotFoundError,
         and ClientClosedError when the runner is closed before the end is reported: the lease then expires.
         """
-        claimed = self._claim(job_id, chunk_index, task_id)
+        claimed = self._claim(job_id, chunk_index, task_id, owner)
         ended: Future[None] = Future()
         started: Future[tuple[Attempt, ChunkContext]] = Future()
         loop_thread = self._get_loop_thread()
@@ -103,7 +104,7 @@ class EngineRunner:
             try:
                 _result_of(reported)
             finally:
-                self._running.discard((job_id, chunk_index))
+                self._running.discard((owner, job_id, chunk_index))
 
     def close(self) -> None:
         """End the connection. Attempts that still run are not reported: their leases expire."""
@@ -132,9 +133,9 @@ class EngineRunner:
                 self._running.clear()
             return self._loop_thread
 
-    def _claim(self, job_id: str, chunk_index: int, task_id: str) -> ClaimedChunk:
+    def _claim(self, job_id: str, chunk_index: int, task_id: str, owner: str) -> ClaimedChunk:
         """Lease the chunk, unless a task with the same id works on it: engines may deliver a task twice."""
-        loop_thread, chunk = self._get_loop_thread(), (job_id, chunk_index)
+        loop_thread, chunk = self._get_loop_thread(), (owner, job_id, chunk_index)
         with self._lock:
             if chunk in self._running:
                 raise _already_claimed(job_id, chunk_index, self.name)
@@ -143,7 +144,12 @@ class EngineRunner:
             claimed = _result_of(
                 loop_thread.start(
                     loop_thread.client.leases.claim_chunk(
-                        job_id, chunk_index, worker=self.name, task_id=task_id, lease_duration=self._lease_duration
+                        job_id,
+                        chunk_index,
+                        worker=self.name,
+                        task_id=task_id,
+                        owner=owner,
+                        lease_duration=self._lease_duration,
                     )
                 )
             )

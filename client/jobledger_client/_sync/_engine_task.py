@@ -36,7 +36,8 @@ class EngineTask:
     `stop_message` then says why, with the reason of a cancellation.
 
     `lease_duration`, 1 s to 24 h, is the maximum time between two calls: after it the attempt has failed, and the chunk
-    is tried again. A task that reports later claims the chunk as the next attempt, unless another one has.
+    is tried again. A task that reports later claims the chunk as the next attempt, unless another one has. `owner` is
+    whose job it is, one that the key serves.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class EngineTask:
         *,
         task_id: str,
         worker: str,
+        owner: str = "",
         lease_duration: timedelta = timedelta(minutes=10),
     ) -> None:
         if not task_id:
@@ -56,6 +58,7 @@ class EngineTask:
         self.task_id = task_id
         self._client = client
         self._worker = worker
+        self._owner = owner
         self._lease_duration = lease_duration
         self._token = ""
         self.stop_message = ""
@@ -70,6 +73,7 @@ class EngineTask:
             self.chunk_index,
             worker=self._worker,
             task_id=self.task_id,
+            owner=self._owner,
             lease_duration=self._lease_duration,
         )
         self._token = claimed.lease.token

@@ -1,9 +1,9 @@
 """The outboxes of a worker, one for each way in which a worker ends a lease."""
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import NoReturn, Protocol
+from typing import Generic, NoReturn, Protocol, TypeAlias, TypeVar
 from uuid import uuid4
 
 from jobledger.v1.worker_service_pb2 import (
@@ -12,13 +12,19 @@ from jobledger.v1.worker_service_pb2 import (
     ChunkRelease,
     ClaimChunksRequest,
     ClaimedChunk,
+    CompleteChunksResponse,
+    FailChunksResponse,
     LeaseReport,
     LeaseResult,
+    ReleaseChunksResponse,
 )
 
 from jobledger_client._async._client import AsyncJobClient
 from jobledger_client._retry import Backoff
 from jobledger_client._worker._outbox import Outbox
+
+Item = TypeVar("Item")
+Response: TypeAlias = CompleteChunksResponse | FailChunksResponse | ReleaseChunksResponse
 
 
 class NextChunks(Protocol):
@@ -31,6 +37,31 @@ class NextChunks(Protocol):
         """Work on the claimed chunks."""
 
 
+class _Ends(Generic[Item]):
+    """Sends the ends of leases, with the claim for the slots that they free."""
+
+    def __init__(
+        self,
+        end: Callable[[Sequence[Item]], Awaitable[Sequence[LeaseResult]]],
+        end_and_claim: Callable[[Sequence[Item], ClaimChunksRequest], Awaitable[Response]],
+        next_chunks: NextChunks | None,
+    ) -> None:
+        self._end = end
+        self._end_and_claim = end_and_claim
+        self._next_chunks = next_chunks
+        self._claim_id = str(uuid4())  # of the claim that has no answer yet: repeated, it gets the same leases
+
+    async def send(self, items: Sequence[Item]) -> Sequence[LeaseResult]:
+        """Send the ends, and start to work on the claimed chunks; return the results."""
+        if self._next_chunks is None or (claim := self._next_chunks.claim(len(items))) is None:
+            return await self._end(items)
+        claim.request_id = self._claim_id
+        response = await self._end_and_claim(items, claim)
+        self._claim_id = str(uuid4())
+        self._next_chunks.start(response.claimed)
+        return response.results
+
+
 class Reports:
     """The outboxes of one worker. `overflow` has what exceeds the message that ends a lease."""
 
@@ -41,35 +72,15 @@ class Reports:
         lease_duration: timedelta,
         next_chunks: NextChunks | None = None,
     ) -> None:
-        self._leases = client.leases
-        self._next_chunks = next_chunks
-        # Of the claims that have no answer yet, one for each outbox: repeated, they get the same leases.
-        self._claim_ids: dict[type[ChunkCompletion | ChunkFailure], str] = {
-            report_type: str(uuid4()) for report_type in (ChunkCompletion, ChunkFailure)
-        }
-        self.completions: Outbox[ChunkCompletion] = Outbox(self._complete, backoff)
-        self.failures: Outbox[ChunkFailure] = Outbox(self._fail, backoff)
-        self.releases: Outbox[ChunkRelease] = Outbox(client.leases.release_chunks, backoff)
-        heartbeat = partial(client.leases.heartbeat, lease_duration=lease_duration)
+        leases = client.leases
+        completions = _Ends(leases.complete_chunks, leases.complete_and_claim, next_chunks)
+        failures = _Ends(leases.fail_chunks, leases.fail_and_claim, next_chunks)
+        releases = _Ends(leases.release_chunks, leases.release_and_claim, next_chunks)
+        self.completions: Outbox[ChunkCompletion] = Outbox(completions.send, backoff)
+        self.failures: Outbox[ChunkFailure] = Outbox(failures.send, backoff)
+        self.releases: Outbox[ChunkRelease] = Outbox(releases.send, backoff)
+        heartbeat = partial(leases.heartbeat, lease_duration=lease_duration)
         self.overflow: Outbox[LeaseReport] = Outbox(heartbeat, backoff)
-
-    async def _complete(self, completions: Sequence[ChunkCompletion]) -> Sequence[LeaseResult]:
-        if self._next_chunks is None or (claim := self._next_chunks.claim(len(completions))) is None:
-            return await self._leases.complete_chunks(completions)
-        claim.request_id = self._claim_ids[ChunkCompletion]
-        completed = await self._leases.complete_and_claim(completions, claim)
-        self._claim_ids[ChunkCompletion] = str(uuid4())
-        self._next_chunks.start(completed.claimed)
-        return completed.results
-
-    async def _fail(self, failures: Sequence[ChunkFailure]) -> Sequence[LeaseResult]:
-        if self._next_chunks is None or (claim := self._next_chunks.claim(len(failures))) is None:
-            return await self._leases.fail_chunks(failures)
-        claim.request_id = self._claim_ids[ChunkFailure]
-        failed = await self._leases.fail_and_claim(failures, claim)
-        self._claim_ids[ChunkFailure] = str(uuid4())
-        self._next_chunks.start(failed.claimed)
-        return failed.results
 
     def runs(self) -> dict[str, Coroutine[None, None, NoReturn]]:
         """Return the coroutines that send, by name."""

@@ -390,6 +390,7 @@ class ClaimChunkRequest(_message.Message):
     TASK_ID_FIELD_NUMBER: _builtins.int
     LEASE_DURATION_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     chunk_index: _builtins.int
@@ -401,6 +402,10 @@ class ClaimChunkRequest(_message.Message):
     uid: _builtins.str
     """uid is Job.uid of the job that is meant: when the job_id has another job, or none, the call is refused with
     JOB_NOT_FOUND. Empty: no condition.
+    """
+    owner: _builtins.str
+    """owner is the tenant whose job it is, one that the key serves. Empty: the key's own, if the key serves it, or else
+    the only one that it serves; required when there are several.
     """
     @_builtins.property
     def lease_duration(self) -> _duration_pb2.Duration:
@@ -415,10 +420,11 @@ class ClaimChunkRequest(_message.Message):
         task_id: _builtins.str = ...,
         lease_duration: _duration_pb2.Duration | None = ...,
         uid: _builtins.str = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "chunk_index", b"chunk_index", "lease_duration", b"lease_duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "chunk_index", b"chunk_index", "job_id", b"job_id", "lease_duration", b"lease_duration", "task_id", b"task_id", "uid", b"uid", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "chunk_index", b"chunk_index", "job_id", b"job_id", "lease_duration", b"lease_duration", "owner", b"owner", "task_id", b"task_id", "uid", b"uid", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chunk_index: _TypeAlias = _typing.Literal["chunk_index"]  # noqa: Y015
     _WhichOneofArgType__chunk_index: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index"]  # noqa: Y015
@@ -1060,18 +1066,24 @@ class ReleaseChunksRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RELEASES_FIELD_NUMBER: _builtins.int
+    CLAIM_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def releases(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChunkRelease]:
         """releases are the leases, 1 to 1,000, each once. Required."""
+
+    @_builtins.property
+    def claim(self) -> Global___ClaimChunksRequest:
+        """claim asks for the next chunks in the same commit, as in CompleteChunksRequest. Absent: none."""
 
     def __init__(
         self,
         *,
         releases: _abc.Iterable[Global___ChunkRelease] | None = ...,
+        claim: Global___ClaimChunksRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["releases", b"releases"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "releases", b"releases"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1084,18 +1096,24 @@ class ReleaseChunksResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
+    CLAIMED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseResult]:
         """results are the outcomes, one for each release, in order."""
+
+    @_builtins.property
+    def claimed(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClaimedChunk]:
+        """claimed are the chunks that were leased by claim, as in CompleteChunksResponse."""
 
     def __init__(
         self,
         *,
         results: _abc.Iterable[Global___LeaseResult] | None = ...,
+        claimed: _abc.Iterable[Global___ClaimedChunk] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claimed", b"claimed", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -117,8 +117,8 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ClaimChunk(self, request, context):
-        """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that
-        holds the chunk, it returns the current lease.
+        """ClaimChunk leases one named chunk, for an engine that knows its index. With the task_id that holds the chunk, it
+        returns the current lease.
 
         Role: WORKER. Class: WRITE.
         Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION (CHUNK_NOT_CLAIMABLE); DATA_LOSS
@@ -163,7 +163,7 @@ class WorkerServiceServicer:
     def ReleaseChunks(self, request, context):
         """ReleaseChunks releases chunks, to be claimed again at once or after a delay. The attempt does not count. A chunk
         of a CANCELLING job becomes CANCELLED. Releasing a chunk again under the same lease returns OK, until the chunk
-        is claimed again.
+        is claimed again. With `claim` the same commit leases the next chunks.
 
         Role: WORKER. Class: WRITE.
         Errors: none of its own. Retry: safe.

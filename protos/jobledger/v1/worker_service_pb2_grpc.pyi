@@ -57,8 +57,8 @@ class WorkerServiceStub:
     failed attempt.
     """
     ClaimChunk: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunkRequest, _worker_service_pb2.ClaimChunkResponse]
-    """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that
-    holds the chunk, it returns the current lease.
+    """ClaimChunk leases one named chunk, for an engine that knows its index. With the task_id that holds the chunk, it
+    returns the current lease.
 
     Role: WORKER. Class: WRITE.
     Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION (CHUNK_NOT_CLAIMABLE); DATA_LOSS
@@ -87,7 +87,7 @@ class WorkerServiceStub:
     ReleaseChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ReleaseChunksRequest, _worker_service_pb2.ReleaseChunksResponse]
     """ReleaseChunks releases chunks, to be claimed again at once or after a delay. The attempt does not count. A chunk
     of a CANCELLING job becomes CANCELLED. Releasing a chunk again under the same lease returns OK, until the chunk
-    is claimed again.
+    is claimed again. With `claim` the same commit leases the next chunks.
 
     Role: WORKER. Class: WRITE.
     Errors: none of its own. Retry: safe.
@@ -140,8 +140,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     failed attempt.
     """
     ClaimChunk: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunkRequest, _worker_service_pb2.ClaimChunkResponse]  # type: ignore[assignment]
-    """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that
-    holds the chunk, it returns the current lease.
+    """ClaimChunk leases one named chunk, for an engine that knows its index. With the task_id that holds the chunk, it
+    returns the current lease.
 
     Role: WORKER. Class: WRITE.
     Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION (CHUNK_NOT_CLAIMABLE); DATA_LOSS
@@ -170,7 +170,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     ReleaseChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ReleaseChunksRequest, _worker_service_pb2.ReleaseChunksResponse]  # type: ignore[assignment]
     """ReleaseChunks releases chunks, to be claimed again at once or after a delay. The attempt does not count. A chunk
     of a CANCELLING job becomes CANCELLED. Releasing a chunk again under the same lease returns OK, until the chunk
-    is claimed again.
+    is claimed again. With `claim` the same commit leases the next chunks.
 
     Role: WORKER. Class: WRITE.
     Errors: none of its own. Retry: safe.
@@ -232,8 +232,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.ClaimChunkRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.ClaimChunkResponse, _abc.Awaitable[_worker_service_pb2.ClaimChunkResponse]]:
-        """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that
-        holds the chunk, it returns the current lease.
+        """ClaimChunk leases one named chunk, for an engine that knows its index. With the task_id that holds the chunk, it
+        returns the current lease.
 
         Role: WORKER. Class: WRITE.
         Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION (CHUNK_NOT_CLAIMABLE); DATA_LOSS
@@ -286,7 +286,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_worker_service_pb2.ReleaseChunksResponse, _abc.Awaitable[_worker_service_pb2.ReleaseChunksResponse]]:
         """ReleaseChunks releases chunks, to be claimed again at once or after a delay. The attempt does not count. A chunk
         of a CANCELLING job becomes CANCELLED. Releasing a chunk again under the same lease returns OK, until the chunk
-        is claimed again.
+        is claimed again. With `claim` the same commit leases the next chunks.
 
         Role: WORKER. Class: WRITE.
         Errors: none of its own. Retry: safe.

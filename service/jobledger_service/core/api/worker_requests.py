@@ -18,7 +18,7 @@ from jobledger_service.core.model.leases import NO_LEASE, Lease
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.model.progress import NO_REPORT, ProgressReport
-from jobledger_service.core.model.refusals.errors import InvalidField, JobNotFound
+from jobledger_service.core.model.refusals.errors import InvalidField
 from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure, Release, Results, WorkReport
 from jobledger_service.core.write import commands
 from jobledger_service.core.write.active_workers import WorkerInfo
@@ -107,8 +107,12 @@ def _served(checks: Checks, request: api.ClaimChunksRequest, caller: Caller, pat
         field = f"{path}owners[{index}]"
         checks.owner(field, owner)
         if owner not in (served or callers_own):
-            checks.fault(field, f"value {shown(owner)} must be an owner that the key serves")
+            checks.fault(field, _not_served(owner))
     return Owners(frozenset(request.owners)) if served and request.owners else served
+
+
+def _not_served(owner: str) -> str:
+    return f"value {shown(owner)} must be an owner that the key serves"
 
 
 def _only(checks: Checks, served: Owners | None, caller: Caller, path: str) -> str:
@@ -144,10 +148,22 @@ def claim_chunk(request: api.ClaimChunkRequest, caller: Caller) -> commands.Clai
             checks.fault("chunk_index", "is required; 0 is the first chunk")
         checks.at_most("task_id", request.task_id, limits.MAX_TASK_ID)
         by = _claim(checks, request, request.task_id)
-    served = served_by(caller)
-    if served is not None and caller.owner not in served:
-        raise JobNotFound(request.job_id)
-    return commands.ClaimChunk(caller.owner, request.job_id, request.chunk_index, by, request.uid)
+        owner = _owner_of_chunk(checks, request, caller)
+    return commands.ClaimChunk(owner, request.job_id, request.chunk_index, by, request.uid)
+
+
+def _owner_of_chunk(checks: Checks, request: api.ClaimChunkRequest, caller: Caller) -> str:
+    served = served_by(caller) or Owners(frozenset({caller.owner}))
+    if request.owner:
+        checks.owner("owner", request.owner)
+        if request.owner not in served:
+            checks.fault("owner", _not_served(request.owner))
+        return request.owner
+    if caller.owner in served:
+        return caller.owner
+    if len(served.names) > 1:
+        checks.fault("owner", "is required, as the key serves several")
+    return next(iter(served.names))
 
 
 def _claim(checks: Checks, request: Any, task_id: str = "", path: str = "") -> Claim:  # noqa: ANN401  both claims
@@ -349,7 +365,7 @@ def _ends(
     now = context.clock()
     items, refusals = _items(context, leases, sent, now, read_rest)
     reports = command(caller.owner, items, received=now, served=served_by(caller))
-    if "claim" not in request.DESCRIPTOR.fields_by_name or not request.HasField("claim"):
+    if not request.HasField("claim"):
         return Reports(tuple(leases), reports, refusals)
     claim = _next_chunks(request.claim, caller)
     return Reports(tuple(leases), reports, refusals, claim, worker_info(request.claim, claim))

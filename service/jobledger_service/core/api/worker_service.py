@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from google.protobuf.message import Message
 from jobledger.v1 import worker_service_pb2 as api
@@ -52,6 +52,8 @@ METHODS: Final = (
     Method(WORKER_SERVICE, "ReleaseChunks", Role.WORKER, Kind.WRITE, reserved=True),
     Method(WORKER_SERVICE, "WatchLeases", Role.WORKER, Kind.WATCH, waits=True),
 )
+
+EndsResponse: TypeAlias = api.CompleteChunksResponse | api.FailChunksResponse | api.ReleaseChunksResponse
 
 _STATUSES = {status: api.LeaseStatus.Value(f"LEASE_STATUS_{status}") for status in LeaseStatus}
 
@@ -138,9 +140,10 @@ class WorkerService(MsgStruct, frozen=True):
     def FailChunks(self, request: api.FailChunksRequest, caller: Caller) -> Awaitable[bytes]:
         return self._end(read.failures(request, caller, self.context), caller, api.FailChunksResponse)
 
-    async def _end(
-        self, ends: read.Reports, caller: Caller, response: type[api.CompleteChunksResponse | api.FailChunksResponse]
-    ) -> bytes:
+    def ReleaseChunks(self, request: api.ReleaseChunksRequest, caller: Caller) -> Awaitable[bytes]:
+        return self._end(read.releases(request, caller, self.context), caller, api.ReleaseChunksResponse)
+
+    async def _end(self, ends: read.Reports, caller: Caller, response: type[EndsResponse]) -> bytes:
         answers: Sequence[LeaseAnswer]
         claimed: Sequence[ClaimedChunk] = ()
         if ends.claim is None:
@@ -151,12 +154,6 @@ class WorkerService(MsgStruct, frozen=True):
             answers, claimed = await self.claims.report_and_claim(command)
         results = response(results=_results(ends, answers)).SerializeToString()
         return await self._joined([results], claimed, lambda chunk: response(claimed=[chunk]))
-
-    def ReleaseChunks(self, request: api.ReleaseChunksRequest, caller: Caller) -> Awaitable[api.ReleaseChunksResponse]:
-        return self._release(read.releases(request, caller, self.context))
-
-    async def _release(self, releases: read.Reports) -> api.ReleaseChunksResponse:
-        return api.ReleaseChunksResponse(results=_results(releases, await self._submit(releases)))
 
     async def _submit(self, reports: read.Reports) -> Sequence[LeaseAnswer]:
         """Return the outcomes of the reports that were not refused when they were read."""

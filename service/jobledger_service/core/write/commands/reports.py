@@ -254,5 +254,5 @@ class ReleaseUnheard(LeaseReports[UnheardItem], frozen=True):
         )
 
 
-EndReports = CompleteChunks | FailChunks
+EndReports = CompleteChunks | FailChunks | ReleaseChunks
 """The reports with which a worker may ask for the next chunks."""
