@@ -115,6 +115,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     stored_jobs_per_owner: (
         Annotated[int, about("How many jobs in all an owner without a quota may have.", ge=1)] | None
     ) = None
+    artifact_bytes_per_owner: (
+        Annotated[int, about("How many bytes of artifacts an owner without a quota may have.", ge=1)] | None
+    ) = None
     rate_limit_read: (
         Annotated[str, about("How often a key may read, and how many at once: 100/second; 3000/minute.")] | None
     ) = None

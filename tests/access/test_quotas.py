@@ -20,6 +20,14 @@ from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
 from jobledger.v1.bulk_pb2 import RetryJobsRequest
 from jobledger.v1.error_reason_pb2 import ErrorReason
 from jobledger.v1.job_service_pb2 import CreateJobRequest, RetryJobRequest
+from jobledger.v1.worker_service_pb2 import (
+    ChunkCompletion,
+    ClaimedChunk,
+    CompleteChunksRequest,
+    HeartbeatRequest,
+    HeartbeatResult,
+    LeaseReport,
+)
 from jobledger_client.cli._main import run
 
 from tests.access.conftest import As, Keyed
@@ -33,7 +41,7 @@ from tests.support.api import Api, fresh_kind
 from tests.support.errors import invalid, refused
 from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi
 from tests.support.pages import pages_of
-from tests.support.states import FAILED, QUEUED
+from tests.support.states import FAILED, OK, QUEUED, REFUSED
 
 EXCEEDED, REASON = "QUOTA_EXCEEDED", ErrorReason.ERROR_REASON_QUOTA_EXCEEDED
 
@@ -161,6 +169,72 @@ async def test_an_import_refuses_each_job_beyond_the_bound(tenant: Tenant):
     assert await tenant.used() == (1, 3)
 
 
+def sized(name: str, size: int | None) -> dict[str, object]:
+    """Return a report of one artifact of a size, None for an unknown one."""
+    return {"artifacts": {name: {"uri": "s3://b/x", **({} if size is None else {"size_bytes": size})}}}
+
+
+async def reported(api: Api, *reports: tuple[ClaimedChunk, dict[str, object]]) -> list[HeartbeatResult]:
+    """Return the outcomes of reports on leases, in one call."""
+    leases = [LeaseReport(lease_token=chunk.lease.token, progress=progress) for chunk, progress in reports]
+    return list((await api.work.Heartbeat(HeartbeatRequest(reports=leases))).results)
+
+
+def outcomes(results: list[HeartbeatResult]) -> list[tuple[int, str]]:
+    return [(result.status, ErrorReason.Name(result.error.reason)[len("ERROR_REASON_") :]) for result in results]
+
+
+async def test_a_report_with_too_many_bytes_of_artifacts_is_refused_alone(tenant: Tenant, admin: KeyedApi, kind: str):
+    await tenant.allow(max_artifact_bytes=1_000)
+    api, done = tenant.apis[0], (OK, "UNSPECIFIED")
+    for other in (api, admin):
+        await other.create(tenant.kind if other is api else kind, item_count=4, chunk_size=1)
+    first, second, third, fourth = await api.claim(tenant.kind, 4)
+    results = await reported(
+        api, (first, sized("a", 600)), (second, sized("a", 401)), (third, {"message": "on"}), (fourth, sized("a", None))
+    )
+    assert outcomes(results) == [done, (REFUSED, EXCEEDED), done, done]
+    metadata = {"owner": tenant.owner, "quota": "max_artifact_bytes", "limit": "1000", "value": "600"}
+    assert dict(results[1].error.metadata) == metadata
+    assert outcomes(await reported(api, (second, sized("a", 400)))) == [done], "exactly the bound"
+    assert (await tenant.quota()).artifact_bytes == 1_000
+    assert outcomes(await reported(api, (first, sized("a", 601)))) == [(REFUSED, EXCEEDED)], "a larger replacement"
+    assert outcomes(await reported(api, (first, sized("a", 100)), (third, sized("b", 500)))) == [done, done]
+
+    completion = ChunkCompletion(lease_token=fourth.lease.token, progress=sized("c", 1))
+    completed = await api.work.CompleteChunks(CompleteChunksRequest(completions=[completion]))
+    assert outcomes(completed.results) == [(REFUSED, EXCEEDED)]
+    assert [result.status for result in await api.complete(fourth)] == [OK], "the lease is still held"
+
+    held, *_ = await admin.claim(kind, 1)
+    assert outcomes(await reported(admin, (held, sized("a", 10**12)))) == [done], "another owner has a bound of its own"
+    await api.delete(first.job_id, force=True)
+    assert (await tenant.quota()).artifact_bytes == 0
+
+
+async def test_artifacts_reported_at_all_replicas_at_once_never_pass_the_bound(tenant: Tenant):
+    await tenant.allow(max_artifact_bytes=20)
+    for _ in range(4):
+        await tenant.apis[0].create(tenant.kind, item_count=10, chunk_size=1)
+    claimed, apis = await tenant.apis[0].claim(tenant.kind, 40), cycle(tenant.apis)
+    results = await asyncio.gather(*(reported(next(apis), (chunk, sized("a", 1))) for chunk in claimed))
+    statuses = Counter(result.status for [result] in results)
+    assert statuses == {OK: 20, REFUSED: 20}
+    assert (await tenant.quota()).artifact_bytes == 20
+
+
+async def test_an_import_refuses_each_job_with_too_many_bytes(tenant: Tenant):
+    await tenant.allow(max_artifact_bytes=10)
+    artifacts = {"a": {"uri": "s3://b/x", "size_bytes": 6}}
+    jobs = [past("i0", tenant.kind, artifacts=artifacts), past("i1", tenant.kind, artifacts=artifacts)]
+    answer = await send(tenant.apis[0], [*jobs, past("i2", tenant.kind)])
+    assert (answer.imported, [(refusal.job_id, refusal.error.reason) for refusal in answer.refusals]) == (
+        2,
+        [("i1", REASON)],
+    )
+    assert (await tenant.quota()).artifact_bytes == 6
+
+
 async def test_watches_are_bounded_at_each_replica(tenant: Tenant):
     await tenant.allow(max_watches=2)
     for api in tenant.apis:
@@ -198,7 +272,7 @@ async def test_quotas_are_listed_in_pages_and_deleted(tenant: Tenant):
     mine = [one for one in seen if one.owner in owners]
     assert [(one.owner, one.max_stored_jobs, one.reason) for one in mine] == [(o, 5, f"why {o}") for o in owners]
     assert all(one.set_by.startswith("first/") and one.set_time.seconds for one in mine)
-    assert mine[0].default_fields == ["max_unfinished_jobs", "max_watches"]
+    assert mine[0].default_fields == ["max_unfinished_jobs", "max_watches", "max_artifact_bytes"]
     deletions = [(await admin.DeleteQuota(DeleteQuotaRequest(owner=owner))).deleted for owner in (*owners, owners[0])]
     assert deletions == [True] * 5 + [False]
     with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
@@ -206,12 +280,9 @@ async def test_quotas_are_listed_in_pages_and_deleted(tenant: Tenant):
 
 
 async def test_a_quota_that_cannot_be_is_refused(tenant: Tenant):
-    with invalid("owner", "max_unfinished_jobs", "max_stored_jobs", "max_watches", "reason"):
-        await tenant.admin.admin.SetQuota(
-            SetQuotaRequest(
-                owner="/", max_unfinished_jobs=-1, max_stored_jobs=10**12 + 1, max_watches=-1, reason="x" * 1_025
-            )
-        )
+    wrong = {"max_unfinished_jobs": -1, "max_stored_jobs": 10**12 + 1, "max_watches": -1, "reason": "x" * 1_025}
+    with invalid("owner", "max_unfinished_jobs", "max_stored_jobs", "max_watches", "max_artifact_bytes", "reason"):
+        await tenant.admin.admin.SetQuota(SetQuotaRequest(owner="/", max_artifact_bytes=10**18 + 1, **wrong))
     with invalid("owner"):
         await tenant.admin.admin.GetQuota(GetQuotaRequest(owner="/"))
 
@@ -226,7 +297,9 @@ async def test_usage_of_an_owner_shows_its_quota(tenant: Tenant):
 
 
 async def test_defaults_hold_for_owners_without_a_quota(start_server: StartServer, connect: Callable[..., Api]):
-    server = start_server(unfinished_jobs_per_owner="2", stored_jobs_per_owner="3", watches_per_owner="1")
+    server = start_server(
+        unfinished_jobs_per_owner="2", stored_jobs_per_owner="3", watches_per_owner="1", artifact_bytes_per_owner="4"
+    )
     api, kind = connect(server), fresh_kind()
     admin = AdminServiceStub(api.channel)
     for _ in range(2):
@@ -239,7 +312,10 @@ async def test_defaults_hold_for_owners_without_a_quota(start_server: StartServe
         await api.watch_jobs(kind).message()
     quota = (await admin.SetQuota(SetQuotaRequest(max_unfinished_jobs=9))).quota
     assert (quota.max_unfinished_jobs, quota.max_stored_jobs, quota.max_watches) == (9, 3, 1)
-    assert quota.default_fields == ["max_stored_jobs", "max_watches"]
+    assert quota.max_artifact_bytes == 4
+    assert quota.default_fields == ["max_stored_jobs", "max_watches", "max_artifact_bytes"]
+    [held] = await api.claim(kind)
+    assert outcomes(await reported(api, (held, sized("a", 5)))) == [(REFUSED, EXCEEDED)]
     await api.create(kind)
     with refused(EXHAUSTED, EXCEEDED) as refusal:
         await api.create(kind)
@@ -256,12 +332,13 @@ def test_the_command_line_sets_and_shows_quotas(
     monkeypatch.setenv("JOBLEDGER_TARGET", keyed.replicas[0].target)
     monkeypatch.setenv("JOBLEDGER_API_KEY", keyed.token)
     owner = fresh_kind()[-40:]
-    assert run(["quotas", "set", owner, "--unfinished-jobs", "10", "--watches", "3", "--reason", "a trial"]) == 0
+    bounds = ["--unfinished-jobs", "10", "--watches", "3", "--artifact-bytes", "2048"]
+    assert run(["quotas", "set", owner, *bounds, "--reason", "a trial"]) == 0
     for arguments in (["quotas", "get", owner], ["quotas", "list", "--all"], ["usage", "--owner", owner]):
         capsys.readouterr()
         assert run(arguments) == 0
         shown = capsys.readouterr().out
-        assert all(text in shown for text in ("0 of 10", "0 of 3", "a trial")), shown
+        assert all(text in shown for text in ("0 of 10", "0 of 3", "0 B of 2.0 KiB", "a trial")), shown
     assert run(["quotas", "delete", owner]) == 0
     assert "removed" in capsys.readouterr().out
     assert run(["quotas", "set", owner, "--stored-jobs=-1"]) == 65

@@ -49,7 +49,7 @@ async def test_the_largest_kinds_have_metrics_and_the_others_are_one(start_serve
     assert 0 < seen.value("jobledger_kind_oldest_waiting_seconds", kind=large) < 3_600
     first, second = await api.claim(large, 2)
     await api.fail(first, not_retryable=True)
-    await api.complete(second)
+    await api.complete(second, progress={"artifacts": {"a": {"uri": "s3://b/x", "size_bytes": 9}}})
     await api.claim(small)
     seen = scrape_when(server, lambda seen: seen.value(CLAIMS, kind=OTHER) == 1)
     assert (seen.value(CLAIMS, kind=large), seen.value(FAILED, kind=large)) == (2, 1)
@@ -58,6 +58,7 @@ async def test_the_largest_kinds_have_metrics_and_the_others_are_one(start_serve
     seen = scrape_when(server, lambda seen: middle not in kinds(seen))
     assert kinds(seen) == kinds(seen, CLAIMS) == {large, small, OTHER}, "a kind that has gone has no metrics"
     assert seen.value("jobledger_kind_chunks_processing", kind=small) == 1
+    assert [seen.value("jobledger_kind_artifact_bytes", kind=shown) for shown in (large, small, OTHER)] == [9, 0, 0]
 
 
 def observations(seen: Scrape, kind: str) -> dict[str, float]:

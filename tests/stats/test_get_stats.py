@@ -8,7 +8,13 @@ from typing import Any
 import grpc
 import pytest
 from jobledger.v1.stats_pb2 import GetJobStatsResponse, JobCounts, JobStats, StatsStep
-from jobledger.v1.worker_service_pb2 import ChunkCompletion, CompleteChunksRequest
+from jobledger.v1.worker_service_pb2 import (
+    ChunkCompletion,
+    ClaimedChunk,
+    CompleteChunksRequest,
+    HeartbeatRequest,
+    LeaseReport,
+)
 
 from tests.support.api import Api, fresh_kind
 from tests.support.errors import read
@@ -63,6 +69,42 @@ async def test_the_figures_of_one_kind(api: Api, kind: str, connect: Callable[[S
     assert did.processing.mean_seconds == pytest.approx(did.processing.total_seconds / 4)
     assert 0 < did.processing.p50_seconds <= did.processing.p95_seconds <= did.processing.p99_seconds
     assert did.waiting.count == 5
+
+
+async def test_bytes_of_artifacts_stay_until_their_job_is_deleted(
+    api: Api, kind: str, connect: Callable[[Server], Api], replicas: list[Server]
+):
+    job = await api.create(kind, item_count=2, chunk_size=1)
+    other = await api.create(f"{kind}.other")
+    [held], [first, second] = await api.claim(f"{kind}.other"), await api.claim(kind, 2)
+
+    async def stored(chunk: ClaimedChunk, **sizes: int | None) -> tuple[int, int]:
+        """Report artifacts of a chunk and of its job; return the bytes of the kind, and of the other one."""
+        made = {
+            name: {"uri": "s3://b/x"} | ({} if size is None else {"size_bytes": size}) for name, size in sizes.items()
+        }
+        progress = {"job_artifacts" if name == "j" else "artifacts": {name: made[name]} for name in made}
+        report = LeaseReport(lease_token=chunk.lease.token, progress=progress)
+        await api.work.Heartbeat(HeartbeatRequest(reports=[report]))
+        return await now()
+
+    async def now() -> tuple[int, int]:
+        shown = await stats(connect(replicas[-1]), kind, f"{kind}.other")
+        by_kind = {of_kind.kind: of_kind.stats.now.artifact_bytes for of_kind in shown.kinds}
+        assert shown.total.now.artifact_bytes == sum(by_kind.values())
+        return by_kind.get(kind, 0), by_kind[f"{kind}.other"]
+
+    assert await stored(held, c=7) == (0, 7)
+    assert await stored(first, c=100, j=20) == (120, 7)
+    assert await stored(second, c=3, j=10) == (113, 7), "the job's artifact was replaced"
+    assert await stored(second, unknown=None) == (113, 7)
+    await api.fail(first, not_retryable=True)
+    await api.complete(second)
+    await api.retry(job.job_id)
+    assert await now() == (113, 7), "an end or a retry keeps what was made"
+    await api.delete(job.job_id, force=True)
+    assert await now() == (0, 7)
+    await api.delete(other.job_id, force=True)
 
 
 async def test_a_chunk_that_goes_again_within_its_run_is_no_new_run(api: Api, kind: str):

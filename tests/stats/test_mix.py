@@ -120,6 +120,7 @@ class Model:
     """When the latest attempt at each chunk began."""
     attempts: Counter[tuple[str, int]] = field(default_factory=Counter)
     """How many attempts at each chunk there were, less those that were released."""
+    deleted: set[str] = field(default_factory=set)
     seen: Counter[str] = field(default_factory=Counter)
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
     """The failed runs by the code and the stage of their error."""
@@ -148,6 +149,7 @@ class Model:
         self.jobs[name] = message.job
         if message.type == DELETED:
             del self.jobs[name]
+            self.deleted.add(name)
             self.leases = {key: time for key, time in self.leases.items() if key[0] != name}
 
     def count(self, type_: ChangeType, items: int) -> None:
@@ -218,6 +220,8 @@ class Model:
             setattr(counts, STATES[job.state], getattr(counts, STATES[job.state]) + 1)
             counts.chunks_pending += job.chunks_summary.pending
             counts.chunks_processing += job.chunks_summary.processing
+        stored = [sizes for (name, _), sizes in self.artifacts.items() if name not in self.deleted]
+        counts.artifact_bytes = sum(sum(sizes.values()) for sizes in stored)
         return counts
 
 
@@ -241,8 +245,10 @@ def told(activity: JobActivity) -> Counter[str]:
 
 def counted(server: Server, kind: str) -> tuple[list[tuple], list[tuple]]:
     """Return the counts of a kind as they are kept, and as its jobs are."""
-    kept = "SELECT state, jobs, chunks_pending, chunks_processing FROM counts WHERE kind = :kind AND jobs <> 0"
-    made = "SELECT state, count(*), sum(chunks_pending), sum(chunks_processing) FROM jobs WHERE kind = :kind"
+    columns = "state, jobs, chunks_pending, chunks_processing, artifact_bytes"
+    kept = f"SELECT {columns} FROM counts WHERE kind = :kind AND jobs <> 0"  # noqa: S608
+    chunks = "sum(chunks_pending), sum(chunks_processing)"
+    made = f"SELECT state, count(*), {chunks}, sum(artifact_bytes) FROM jobs WHERE kind = :kind"  # noqa: S608
     engine = create_engine(server.database)
     with engine.begin() as connection:
         rows = [

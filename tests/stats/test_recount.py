@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport
 from jobledger_service.core.database.engines import Database, open_database
 from jobledger_service.core.database.maintenance.recount import Recounted
+from jobledger_service.core.database.tables import counts
 from sqlalchemy import Connection, text
 
 from tests.conftest import StartServer
@@ -23,12 +25,13 @@ from tests.support.states import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
 
 DERIVED = (
     "SELECT job_key, words FROM job_words",
-    """SELECT owner, kind, state, jobs, chunks_pending, chunks_processing FROM counts
-    WHERE jobs <> 0 OR chunks_pending <> 0 OR chunks_processing <> 0""",
+    "SELECT job_key, artifact_bytes FROM jobs",
+    """SELECT owner, kind, state, jobs, chunks_pending, chunks_processing, artifact_bytes FROM counts
+    WHERE jobs <> 0 OR chunks_pending <> 0 OR chunks_processing <> 0 OR artifact_bytes <> 0""",
     "SELECT limit_key, max_running, running, waiting FROM limits",
     "SELECT term, block, bits FROM event_terms",
 )
-RECOUNTED, KEPT = {"counts", "limits", "job_words", "event_terms"}, {"rollups", "running_totals", "failures"}
+RECOUNTED, KEPT = {"counts", "limits", "jobs", "job_words", "event_terms"}, {"rollups", "running_totals", "failures"}
 
 
 def derived(database: Database) -> list[list[Any]]:
@@ -40,7 +43,12 @@ def derived(database: Database) -> list[list[Any]]:
 def spoil(connection: Connection, rng: random.Random) -> None:
     """Do to derived rows what a server that does not know of them leaves undone."""
     for table, key, columns in (
-        ("counts", "owner || ' ' || kind || ' ' || state", ("jobs", "chunks_pending", "chunks_processing")),
+        (
+            "counts",
+            "owner || ' ' || kind || ' ' || state",
+            ("jobs", "chunks_pending", "chunks_processing", "artifact_bytes"),
+        ),
+        ("jobs", "job_key", ("artifact_bytes",)),
         ("limits", "limit_key", ("running", "waiting")),
     ):
         for name in connection.execute(text(f"SELECT {key} FROM {table}")).scalars().all():  # noqa: S608
@@ -51,7 +59,10 @@ def spoil(connection: Connection, rng: random.Random) -> None:
             elif table == "counts" and rng.random() < 0.5:
                 connection.execute(text(f"DELETE FROM counts WHERE {key} = :name"), {"name": name})  # noqa: S608
     connection.execute(text("DELETE FROM counts WHERE owner = 'nobody'"))
-    connection.execute(text("INSERT INTO counts VALUES ('nobody', 'no.kind', 'QUEUED', 7, 8, 9, 0, 0, 0, 0)"))
+    columns = ", ".join(column.name for column in counts.columns if column.computed is None)
+    connection.execute(
+        text(f"INSERT INTO counts ({columns}) VALUES ('nobody', 'no.kind', 'QUEUED', 7, 8, 9, 0, 0, 0, 0, 10)")  # noqa: S608
+    )
     for key in connection.execute(text("SELECT job_key FROM job_words")).scalars().all():
         change = rng.choice(
             ["DELETE FROM job_words", "UPDATE job_words SET words = 'old words'", "UPDATE job_words SET words = words"]
@@ -64,6 +75,19 @@ def spoil(connection: Connection, rng: random.Random) -> None:
     connection.execute(text("INSERT INTO event_terms VALUES ('nobody', 0, 6)"))
 
 
+async def make_artifacts(api: Api, kind: str, rng: random.Random) -> None:
+    """Give the job of a kind that is in work, and its chunks, artifacts that replace one another."""
+    await api.create(kind, item_count=3, chunk_size=1)
+    for chunk in await api.claim(kind, 3):
+        for _ in range(3):
+            names = rng.sample("abc", 2)
+            made = {name: {"uri": "s3://b/x", "size_bytes": rng.randrange(10**6)} for name in names}
+            report = LeaseReport(lease_token=chunk.lease.token, progress={"artifacts": made, "job_artifacts": made})
+            await api.work.Heartbeat(HeartbeatRequest(reports=[report]))
+        if rng.random() < 0.5:
+            await api.fail(chunk)
+
+
 async def lives(api: Api, rng: random.Random) -> None:
     """Make jobs in all states, with labels and limits, and delete some."""
     for kind in (fresh_kind(), fresh_kind()):
@@ -71,6 +95,8 @@ async def lives(api: Api, rng: random.Random) -> None:
             name, labels = f"Job {rng.randrange(100)}", {"dataset": rng.choice(["coco", "voc"])}
             item = {"item_count": rng.randint(1, 6), "chunk_size": 2, "display_name": name, "labels": labels}
             job = await api.job_in(state, kind, **item)
+            if state == RUNNING:
+                await make_artifacts(api, kind, rng)
             if state in (COMPLETED, CANCELLED) and rng.random() < 0.5:
                 await api.delete(job.job_id)
             if state == RUNNING:
@@ -151,7 +177,7 @@ async def test_recount_is_exact_while_servers_write(start_server: StartServer, s
         became = dict(line.split(": ", 1) for line in result.splitlines())
         assert {name for name, what in became.items() if what.endswith("rows corrected")} == RECOUNTED
         assert {name for name, what in became.items() if what.startswith("not recounted; ")} == KEPT
-        assert {line.split(":")[0] for line in progress.splitlines()} == {"counts", "limits", "words", "event_terms"}
+        assert {line.split(":")[0] for line in progress.splitlines()} == {"counts", "limits", "jobs", "event_terms"}
         assert recount(database) == Recounted()
         for api in apis:
             await lives(api, rng)

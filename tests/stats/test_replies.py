@@ -24,7 +24,7 @@ def busy() -> Activity:
 def test_the_largest_reply_is_within_the_byte_budget():
     jobs = dict.fromkeys(JobState, 2**62)
     kinds = {
-        f"k.{'x' * 122}{n:04}": KindFigures(jobs, 2**62, 2**62, [2**62] * len(HoldReason), 2**62, 1, busy())
+        f"k.{'x' * 122}{n:04}": KindFigures(jobs, 2**62, 2**62, [2**62] * len(HoldReason), 2**62, 1, busy(), MAX_SUM)
         for n in range(MAX_KINDS)
     }
     points = {n: busy() for n in range(MAX_POINTS)}

@@ -134,7 +134,7 @@ def test_counts_move_from_the_state_before_to_the_state_after():
     batch, statistics = Batch(), StatisticsDelta()
     batch.claim()
     statistics.add(batch.delta(), NOW)
-    moved = {"QUEUED": (-1, -1, 0, *NOT_HELD), "RUNNING": (1, 0, 1, *NOT_HELD)}
+    moved = {"QUEUED": (-1, -1, 0, *NOT_HELD, 0), "RUNNING": (1, 0, 1, *NOT_HELD, 0)}
     places = [(owner, kind) for owner in (ALL_OWNERS, "me") for kind in (ALL_KINDS, "k")]
     assert statistics.counts() == [((*place, state), moved[state]) for place in places for state in moved]
     deleted = StatisticsDelta()

@@ -129,6 +129,7 @@ class AsyncAdminCalls:
         max_unfinished_jobs: int | None = None,
         max_stored_jobs: int | None = None,
         max_watches: int | None = None,
+        max_artifact_bytes: int | None = None,
         reason: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.Quota:
@@ -142,6 +143,7 @@ class AsyncAdminCalls:
             max_unfinished_jobs=max_unfinished_jobs,
             max_stored_jobs=max_stored_jobs,
             max_watches=max_watches,
+            max_artifact_bytes=max_artifact_bytes,
             reason=reason,
         )
         return (await self._caller.call(self._stub.SetQuota, request, timeout=timeout)).quota

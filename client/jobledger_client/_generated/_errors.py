@@ -317,7 +317,8 @@ class QuotaExceededError(LimitError):
     """An owner who would have more than its quota allows; QuotaFailure names the quota (quota_id), what the owner has (description) and the bound (quota_value), with `retry_after` unless only a deletion makes room.
 
     Example: CreateJob of an owner with max_unfinished_jobs 1,000 when as many are unfinished. `metadata`: owner,
-    quota (max_unfinished_jobs, max_stored_jobs or max_watches), value, limit. QUOTA_EXCEEDED (RESOURCE_EXHAUSTED).
+    quota (max_unfinished_jobs, max_stored_jobs, max_watches or max_artifact_bytes), value, limit. QUOTA_EXCEEDED
+    (RESOURCE_EXHAUSTED).
     """
 
 

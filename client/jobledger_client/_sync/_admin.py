@@ -130,6 +130,7 @@ class AdminCalls:
         max_unfinished_jobs: int | None = None,
         max_stored_jobs: int | None = None,
         max_watches: int | None = None,
+        max_artifact_bytes: int | None = None,
         reason: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.Quota:
@@ -143,6 +144,7 @@ class AdminCalls:
             max_unfinished_jobs=max_unfinished_jobs,
             max_stored_jobs=max_stored_jobs,
             max_watches=max_watches,
+            max_artifact_bytes=max_artifact_bytes,
             reason=reason,
         )
         return (self._caller.call(self._stub.SetQuota, request, timeout=timeout)).quota

@@ -138,7 +138,7 @@ def rate(value: float) -> str:
 
 def size(count: int) -> str:
     """Return a number of bytes in a unit that fits."""
-    value, units = float(count), ["B", "KiB", "MiB", "GiB"]
+    value, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
     while value >= _KIBI and len(units) > 1:
         value /= _KIBI
         units.pop(0)

@@ -90,7 +90,7 @@ def by_kind(stats: GetJobStatsResponse, *, width: int) -> Table:
     """Return a row for each kind and one for all; a wide terminal gets more columns."""
     wide = width >= WIDE
     more = ("CHUNKS", "HELD", "OLDEST") if wide else ()
-    times = ("MEAN", "P50", "P95", "P99", "ITEMS/S") if wide else ("P50", "P95")
+    times = ("MEAN", "P50", "P95", "P99", "ITEMS/S", "STORED") if wide else ("P50", "P95")
     table = numbers("KIND", "QUEUED", "IN WORK", *more, "COMPLETED", "FAILED", "SUCCESS", *times)
     for kind_stats in stats.kinds:
         table.add_row(formatting.literal(kind_stats.kind), *_cells(kind_stats.stats, wide=wide))
@@ -113,6 +113,7 @@ def _cells(stats: JobStats, *, wide: bool) -> Iterator[str]:
     yield from _times(activity.processing, *(("mean", "p50", "p95", "p99") if wide else ("p50", "p95")))
     if wide:
         yield formatting.rate(activity.items_per_second)
+        yield formatting.size(now.artifact_bytes)
 
 
 def series_bars(series: Sequence[StatsPoint], *, width: int) -> Group:

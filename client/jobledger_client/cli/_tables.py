@@ -1,6 +1,6 @@
 """Tables of jobs, chunks, events, webhooks and the like."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -247,24 +247,27 @@ def usage(rows: Iterable[Usage]) -> Table:
 
 def quotas(quotas: Iterable[Quota]) -> Table:
     """Return quotas, one a row, with the use of each bound; a * marks the server's default."""
-    table = _table("OWNER", "UNFINISHED JOBS", "STORED JOBS", "WATCHES", "REASON", folding=("OWNER", "REASON"))
+    table = _table(
+        "OWNER", "UNFINISHED JOBS", "STORED JOBS", "WATCHES", "ARTIFACTS", "REASON", folding=("OWNER", "REASON")
+    )
     for quota in quotas:
         bounds = [
-            _use_of(quota, used, bound)
-            for used, bound in (
-                (quota.unfinished_job_count, "max_unfinished_jobs"),
-                (quota.stored_job_count, "max_stored_jobs"),
-                (quota.watch_count, "max_watches"),
+            _use_of(quota, used, bound, shown)
+            for used, bound, shown in (
+                (quota.unfinished_job_count, "max_unfinished_jobs", "{:,}".format),
+                (quota.stored_job_count, "max_stored_jobs", "{:,}".format),
+                (quota.watch_count, "max_watches", "{:,}".format),
+                (quota.artifact_bytes, "max_artifact_bytes", formatting.size),
             )
         ]
         _row(table, quota.owner, *bounds, quota.reason)
     return table
 
 
-def _use_of(quota: Quota, used: int, bound: str) -> str:
+def _use_of(quota: Quota, used: int, bound: str, shown: Callable[[int], str]) -> str:
     if not quota.HasField(bound):  # type: ignore[arg-type] # of its own fields
-        return f"{used:,}"
-    return f"{used:,} of {getattr(quota, bound):,}{'*' if bound in quota.default_fields else ''}"
+        return shown(used)
+    return f"{shown(used)} of {shown(getattr(quota, bound))}{'*' if bound in quota.default_fields else ''}"
 
 
 def webhooks(webhooks: Iterable[Webhook]) -> Table:

@@ -16,7 +16,7 @@ from jobledger_console.components.messages import show_empty, show_heading
 from jobledger_console.components.table import Column, DataTable, Row, link_cell
 from jobledger_console.page import Page, PageKind
 from jobledger_console.pages.reading import Reading, show_owner
-from jobledger_console.wording import duration, percent, plural, rate, seconds
+from jobledger_console.wording import duration, percent, plural, rate, seconds, size
 
 READ_SECONDS: Final = 10.0
 NONE: Final = "–"  # noqa: RUF001 - an empty figure
@@ -58,6 +58,7 @@ COLUMNS: Final = (
     Column("p95", "p95", "number"),
     Column("p99", "p99", "number", optional=True),
     Column("items", "Items/s", "number", optional=True),
+    Column("stored", "Stored", "number"),
 )
 
 
@@ -189,6 +190,7 @@ def _show_figures(total: JobStats) -> None:
         "Waited, p95": time(activity.waiting, "p95"),
         "Items/s": rate(activity.items_per_second),
         "Attempts failed": f"{activity.failed_attempts:,}",
+        "Artifacts now": size(now.artifact_bytes),
     }
     for name, value in figures.items():
         with ui.element("div").classes("figure"):
@@ -215,6 +217,7 @@ def _row(page: Page, kind: str, stats: JobStats) -> Row:
         "success": percent(activity.success_rate * 100) if activity.HasField("success_rate") else None,
         **{name: time(activity.processing, name) for name in ("p50", "p95", "p99")},
         "items": rate(activity.items_per_second),
+        "stored": size(now.artifact_bytes),
     }
 
 

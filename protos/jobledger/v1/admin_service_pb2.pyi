@@ -597,6 +597,8 @@ class Quota(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     SET_BY_FIELD_NUMBER: _builtins.int
     SET_TIME_FIELD_NUMBER: _builtins.int
+    MAX_ARTIFACT_BYTES_FIELD_NUMBER: _builtins.int
+    ARTIFACT_BYTES_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
     """owner is the tenant."""
     max_unfinished_jobs: _builtins.int
@@ -619,6 +621,12 @@ class Quota(_message.Message):
     """reason is that of SetQuota. Empty: none was given."""
     set_by: _builtins.str
     """set_by is who set the quota, as the audit trail names callers. Empty: the owner has none."""
+    max_artifact_bytes: _builtins.int
+    """max_artifact_bytes bounds artifact_bytes. Absent: unbounded."""
+    artifact_bytes: _builtins.int
+    """artifact_bytes is the size_bytes of the artifacts that its jobs and their chunks list, summed, 0 to 2^62; an artifact of
+    unknown size counts as 0.
+    """
     @_builtins.property
     def default_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """default_fields are the bounds above that the owner's quota does not set: they are the server's defaults."""
@@ -641,17 +649,23 @@ class Quota(_message.Message):
         reason: _builtins.str = ...,
         set_by: _builtins.str = ...,
         set_time: _timestamp_pb2.Timestamp | None = ...,
+        max_artifact_bytes: _builtins.int | None = ...,
+        artifact_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_stored_jobs", b"_max_stored_jobs", "_max_unfinished_jobs", b"_max_unfinished_jobs", "_max_watches", b"_max_watches", "max_stored_jobs", b"max_stored_jobs", "max_unfinished_jobs", b"max_unfinished_jobs", "max_watches", b"max_watches", "set_time", b"set_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_artifact_bytes", b"_max_artifact_bytes", "_max_stored_jobs", b"_max_stored_jobs", "_max_unfinished_jobs", b"_max_unfinished_jobs", "_max_watches", b"_max_watches", "max_artifact_bytes", b"max_artifact_bytes", "max_stored_jobs", b"max_stored_jobs", "max_unfinished_jobs", b"max_unfinished_jobs", "max_watches", b"max_watches", "set_time", b"set_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_stored_jobs", b"_max_stored_jobs", "_max_unfinished_jobs", b"_max_unfinished_jobs", "_max_watches", b"_max_watches", "default_fields", b"default_fields", "max_stored_jobs", b"max_stored_jobs", "max_unfinished_jobs", b"max_unfinished_jobs", "max_watches", b"max_watches", "owner", b"owner", "reason", b"reason", "set_by", b"set_by", "set_time", b"set_time", "stored_job_count", b"stored_job_count", "unfinished_job_count", b"unfinished_job_count", "watch_count", b"watch_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_artifact_bytes", b"_max_artifact_bytes", "_max_stored_jobs", b"_max_stored_jobs", "_max_unfinished_jobs", b"_max_unfinished_jobs", "_max_watches", b"_max_watches", "artifact_bytes", b"artifact_bytes", "default_fields", b"default_fields", "max_artifact_bytes", b"max_artifact_bytes", "max_stored_jobs", b"max_stored_jobs", "max_unfinished_jobs", b"max_unfinished_jobs", "max_watches", b"max_watches", "owner", b"owner", "reason", b"reason", "set_by", b"set_by", "set_time", b"set_time", "stored_job_count", b"stored_job_count", "unfinished_job_count", b"unfinished_job_count", "watch_count", b"watch_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_artifact_bytes: _TypeAlias = _typing.Literal["max_artifact_bytes"]  # noqa: Y015
+    _WhichOneofArgType__max_artifact_bytes: _TypeAlias = _typing.Literal["_max_artifact_bytes", b"_max_artifact_bytes"]  # noqa: Y015
     _WhichOneofReturnType__max_stored_jobs: _TypeAlias = _typing.Literal["max_stored_jobs"]  # noqa: Y015
     _WhichOneofArgType__max_stored_jobs: _TypeAlias = _typing.Literal["_max_stored_jobs", b"_max_stored_jobs"]  # noqa: Y015
     _WhichOneofReturnType__max_unfinished_jobs: _TypeAlias = _typing.Literal["max_unfinished_jobs"]  # noqa: Y015
     _WhichOneofArgType__max_unfinished_jobs: _TypeAlias = _typing.Literal["_max_unfinished_jobs", b"_max_unfinished_jobs"]  # noqa: Y015
     _WhichOneofReturnType__max_watches: _TypeAlias = _typing.Literal["max_watches"]  # noqa: Y015
     _WhichOneofArgType__max_watches: _TypeAlias = _typing.Literal["_max_watches", b"_max_watches"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_artifact_bytes) -> _WhichOneofReturnType__max_artifact_bytes | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_stored_jobs) -> _WhichOneofReturnType__max_stored_jobs | None: ...
     @_typing.overload
@@ -672,6 +686,7 @@ class SetQuotaRequest(_message.Message):
     MAX_STORED_JOBS_FIELD_NUMBER: _builtins.int
     MAX_WATCHES_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    MAX_ARTIFACT_BYTES_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
     """owner is the tenant. Empty: the owner of the calling key."""
     max_unfinished_jobs: _builtins.int
@@ -684,6 +699,10 @@ class SetQuotaRequest(_message.Message):
     """max_watches is how many watches it may have open at each server process, 0 to 1,000,000. Absent: the server's default."""
     reason: _builtins.str
     """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
+    max_artifact_bytes: _builtins.int
+    """max_artifact_bytes is how many bytes its artifacts may have together, 0 to 10^18; 0 lets it add none of a known size.
+    A report or an import that adds more is refused. Absent: the server's default.
+    """
     def __init__(
         self,
         *,
@@ -692,17 +711,22 @@ class SetQuotaRequest(_message.Message):
         max_stored_jobs: _builtins.int | None = ...,
         max_watches: _builtins.int | None = ...,
         reason: _builtins.str = ...,
+        max_artifact_bytes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_stored_jobs", b"_max_stored_jobs", "_max_unfinished_jobs", b"_max_unfinished_jobs", "_max_watches", b"_max_watches", "max_stored_jobs", b"max_stored_jobs", "max_unfinished_jobs", b"max_unfinished_jobs", "max_watches", b"max_watches"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_artifact_bytes", b"_max_artifact_bytes", "_max_stored_jobs", b"_max_stored_jobs", "_max_unfinished_jobs", b"_max_unfinished_jobs", "_max_watches", b"_max_watches", "max_artifact_bytes", b"max_artifact_bytes", "max_stored_jobs", b"max_stored_jobs", "max_unfinished_jobs", b"max_unfinished_jobs", "max_watches", b"max_watches"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_stored_jobs", b"_max_stored_jobs", "_max_unfinished_jobs", b"_max_unfinished_jobs", "_max_watches", b"_max_watches", "max_stored_jobs", b"max_stored_jobs", "max_unfinished_jobs", b"max_unfinished_jobs", "max_watches", b"max_watches", "owner", b"owner", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_artifact_bytes", b"_max_artifact_bytes", "_max_stored_jobs", b"_max_stored_jobs", "_max_unfinished_jobs", b"_max_unfinished_jobs", "_max_watches", b"_max_watches", "max_artifact_bytes", b"max_artifact_bytes", "max_stored_jobs", b"max_stored_jobs", "max_unfinished_jobs", b"max_unfinished_jobs", "max_watches", b"max_watches", "owner", b"owner", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_artifact_bytes: _TypeAlias = _typing.Literal["max_artifact_bytes"]  # noqa: Y015
+    _WhichOneofArgType__max_artifact_bytes: _TypeAlias = _typing.Literal["_max_artifact_bytes", b"_max_artifact_bytes"]  # noqa: Y015
     _WhichOneofReturnType__max_stored_jobs: _TypeAlias = _typing.Literal["max_stored_jobs"]  # noqa: Y015
     _WhichOneofArgType__max_stored_jobs: _TypeAlias = _typing.Literal["_max_stored_jobs", b"_max_stored_jobs"]  # noqa: Y015
     _WhichOneofReturnType__max_unfinished_jobs: _TypeAlias = _typing.Literal["max_unfinished_jobs"]  # noqa: Y015
     _WhichOneofArgType__max_unfinished_jobs: _TypeAlias = _typing.Literal["_max_unfinished_jobs", b"_max_unfinished_jobs"]  # noqa: Y015
     _WhichOneofReturnType__max_watches: _TypeAlias = _typing.Literal["max_watches"]  # noqa: Y015
     _WhichOneofArgType__max_watches: _TypeAlias = _typing.Literal["_max_watches", b"_max_watches"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_artifact_bytes) -> _WhichOneofReturnType__max_artifact_bytes | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_stored_jobs) -> _WhichOneofReturnType__max_stored_jobs | None: ...
     @_typing.overload

@@ -211,7 +211,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_QUOTA_EXCEEDED (RESOURCE_EXHAUSTED) is an owner who would have more than its quota allows; QuotaFailure
     names the quota (quota_id), what the owner has (description) and the bound (quota_value), with RetryInfo unless only a
     deletion makes room. Example: CreateJob of an owner with max_unfinished_jobs 1,000 when as many are unfinished.
-    Metadata: owner, quota (max_unfinished_jobs, max_stored_jobs or max_watches), value, limit.
+    Metadata: owner, quota (max_unfinished_jobs, max_stored_jobs, max_watches or max_artifact_bytes), value, limit.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -418,6 +418,6 @@ ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 29
 """ERROR_REASON_QUOTA_EXCEEDED (RESOURCE_EXHAUSTED) is an owner who would have more than its quota allows; QuotaFailure
 names the quota (quota_id), what the owner has (description) and the bound (quota_value), with RetryInfo unless only a
 deletion makes room. Example: CreateJob of an owner with max_unfinished_jobs 1,000 when as many are unfinished.
-Metadata: owner, quota (max_unfinished_jobs, max_stored_jobs or max_watches), value, limit.
+Metadata: owner, quota (max_unfinished_jobs, max_stored_jobs, max_watches or max_artifact_bytes), value, limit.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

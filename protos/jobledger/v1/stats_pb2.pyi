@@ -352,6 +352,7 @@ class JobCounts(_message.Message):
     OLDEST_QUEUED_TIME_FIELD_NUMBER: _builtins.int
     OLDEST_QUEUED_AGE_FIELD_NUMBER: _builtins.int
     CHUNKS_HELD_FIELD_NUMBER: _builtins.int
+    ARTIFACT_BYTES_FIELD_NUMBER: _builtins.int
     queued: _builtins.int
     """queued counts the QUEUED jobs: the depth of the queue."""
     running: _builtins.int
@@ -368,6 +369,10 @@ class JobCounts(_message.Message):
     """chunks_pending counts the chunks that wait for a worker."""
     chunks_processing: _builtins.int
     """chunks_processing counts the chunks under a lease."""
+    artifact_bytes: _builtins.int
+    """artifact_bytes is the size_bytes of the artifacts that these jobs and their chunks list, summed, 0 to 2^62; an artifact
+    of unknown size counts as 0.
+    """
     @_builtins.property
     def oldest_queued_time(self) -> _timestamp_pb2.Timestamp:
         """oldest_queued_time is when the QUEUED job that has waited longest was created. Absent: none waits."""
@@ -394,10 +399,11 @@ class JobCounts(_message.Message):
         oldest_queued_time: _timestamp_pb2.Timestamp | None = ...,
         oldest_queued_age: _duration_pb2.Duration | None = ...,
         chunks_held: _abc.Iterable[Global___HeldChunks] | None = ...,
+        artifact_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["oldest_queued_age", b"oldest_queued_age", "oldest_queued_time", b"oldest_queued_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "cancelling", b"cancelling", "chunks_held", b"chunks_held", "chunks_pending", b"chunks_pending", "chunks_processing", b"chunks_processing", "completed", b"completed", "failed", b"failed", "oldest_queued_age", b"oldest_queued_age", "oldest_queued_time", b"oldest_queued_time", "queued", b"queued", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_bytes", b"artifact_bytes", "cancelled", b"cancelled", "cancelling", b"cancelling", "chunks_held", b"chunks_held", "chunks_pending", b"chunks_pending", "chunks_processing", b"chunks_processing", "completed", b"completed", "failed", b"failed", "oldest_queued_age", b"oldest_queued_age", "oldest_queued_time", b"oldest_queued_time", "queued", b"queued", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

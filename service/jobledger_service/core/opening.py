@@ -156,4 +156,9 @@ def indexed_labels_of(settings: Settings) -> list[str] | None:
 
 def default_bounds(settings: Settings) -> Bounds:
     """Return the bounds of owners without a quota."""
-    return Bounds(settings.unfinished_jobs_per_owner, settings.stored_jobs_per_owner, settings.watches_per_owner)
+    return Bounds(
+        settings.unfinished_jobs_per_owner,
+        settings.stored_jobs_per_owner,
+        settings.watches_per_owner,
+        settings.artifact_bytes_per_owner,
+    )

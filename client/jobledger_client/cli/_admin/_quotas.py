@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
     command(group, "get", "jobledger quotas get studio")(get_quota)
     command(group, "set", "jobledger quotas set studio --unfinished-jobs 10000 --stored-jobs 1000000")(set_quota)
     command(group, "delete", "jobledger quotas delete studio")(delete_quota)
-    app.add_typer(group, name="quotas", help="Limit how many jobs and watches an owner may have; for admins.")
+    app.add_typer(
+        group, name="quotas", help="Limit how many jobs, watches and bytes of artifacts an owner may have; for admins."
+    )
 
 
 def list_quotas(
@@ -53,6 +55,7 @@ def set_quota(
     unfinished_jobs: Annotated[int | None, typer.Option(metavar="N", help="How many jobs may be unfinished.")] = None,
     stored_jobs: Annotated[int | None, typer.Option(metavar="N", help="How many jobs there may be in all.")] = None,
     watches: Annotated[int | None, typer.Option(metavar="N", help="How many watches may be open at a server.")] = None,
+    artifact_bytes: Annotated[int | None, typer.Option(metavar="N", help="How many bytes artifacts may have.")] = None,
     reason: Reason = "",
 ) -> None:
     """Set what an owner may have, in place of its old quota; the server's defaults apply to omitted bounds."""
@@ -62,6 +65,7 @@ def set_quota(
             max_unfinished_jobs=unfinished_jobs,
             max_stored_jobs=stored_jobs,
             max_watches=watches,
+            max_artifact_bytes=artifact_bytes,
             reason=reason,
         )
     _print(session, quota)

@@ -42,6 +42,7 @@ class ShownQuotas:
             default_fields=[name for name in names if getattr(quota.bounds, name) is None],
             unfinished_job_count=held.unfinished,
             stored_job_count=held.stored,
+            artifact_bytes=max(held.artifact_bytes, 0),
             watch_count=self._streams_of(quota.owner),
             reason=quota.reason,
             set_by=quota.set_by,

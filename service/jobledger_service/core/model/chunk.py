@@ -40,6 +40,11 @@ Artifacts = Mapping[str, Artifact]
 NO_ARTIFACTS: Final[Artifacts] = MappingProxyType({})
 
 
+def stored_bytes(artifacts: Artifacts) -> int:
+    """Return the bytes of what artifacts point at; one of unknown size counts as 0."""
+    return sum(artifact.size_bytes or 0 for artifact in artifacts.values())
+
+
 class WorkError(MsgStruct, frozen=True, array_like=True):
     """Why an attempt failed."""
 

@@ -49,6 +49,8 @@ class Field(MsgStruct, frozen=True):
     """Another place in the message."""
     export: str = ""
     """The column of exports; each field of an error has one of its own."""
+    default: str | None = None
+    """What the rows have that were there before a migration added the column."""
 
     @property
     def name(self) -> str:
@@ -125,6 +127,7 @@ JOB_FIELDS: Final = (
     Field("spec.unique_window", Kept.SETTLED),
     Field("etag_revision", Kept.CURRENT),
     Field("etag_time", Kept.CURRENT),
+    Field("artifact_bytes", Kept.STEADY, default="0"),
 )
 """In the order of the columns of an export."""
 

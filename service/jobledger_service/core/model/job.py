@@ -10,9 +10,9 @@ from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from .attempts import has_ended_attempt, max_kept_attempts
-from .bounds.limits import DEFAULT_PRIORITY, MAX_DURATION, MAX_TIMED_STAGES
+from .bounds.limits import DEFAULT_PRIORITY, MAX_DURATION, MAX_SUM, MAX_TIMED_STAGES
 from .bounds.slots import scope_of_key
-from .chunk import NO_ARTIFACTS, Artifacts, Chunk, WorkError
+from .chunk import NO_ARTIFACTS, Artifacts, Chunk, WorkError, stored_bytes
 from .counts import Counts
 from .holds import Hold, HoldReason
 from .job_progress import JobProgress, Rate
@@ -181,6 +181,8 @@ class Job(MsgStruct, frozen=True):
     """The last revision by a caller's change or with another state; 0 for a job of 0.1.0 until it changes."""
     etag_time: Micros = Micros(0)
     """The update_time of that revision."""
+    artifact_bytes: int = 0
+    """The bytes of what its artifacts and those of its chunks point at; it stops at MAX_SUM."""
 
     @property
     def key(self) -> str:
@@ -308,6 +310,11 @@ class Job(MsgStruct, frozen=True):
             deadline=deadline,
             progress=progress,
         )
+
+    def with_artifact_bytes(self, old: Artifacts, new: Artifacts) -> Self:
+        """Return the job after its artifacts, or those of a chunk, changed from `old` to `new`."""
+        total = self.artifact_bytes + stored_bytes(new) - stored_bytes(old)
+        return replace(self, artifact_bytes=max(0, min(total, MAX_SUM)))
 
     def with_chunk(self, old: Chunk, new: Chunk, now: Micros, *, reported: bool = False) -> Self:
         """Return the job after one of its chunks changed from `old` to `new`: O(1), whatever the number of chunks.

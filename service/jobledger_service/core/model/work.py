@@ -159,11 +159,12 @@ def _with_artifacts(chunk: Chunk, job: Job, report: WorkReport) -> tuple[Chunk, 
     if report.artifacts:
         merged = _merged(chunk.artifacts, report.artifacts, _OF_CHUNK, "progress.artifacts")
         if merged != chunk.artifacts:
+            job = job.with_artifact_bytes(chunk.artifacts, merged)
             chunk = replace(chunk, artifacts=merged)
     if report.job_artifacts:
         merged = _merged(job.artifacts, report.job_artifacts, _OF_JOB, "progress.job_artifacts")
         if merged != job.artifacts:
-            job = replace(job, artifacts=merged)
+            job = replace(job.with_artifact_bytes(job.artifacts, merged), artifacts=merged)
     return chunk, job
 
 

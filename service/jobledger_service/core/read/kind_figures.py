@@ -15,11 +15,12 @@ _UNFINISHED: Final = sorted(set(JobState) - ENDED)
 
 
 class KindFigures(MsgStruct):
-    """The QUEUED jobs of a kind, its chunks, and since when the oldest claimable job waits."""
+    """The QUEUED jobs of a kind, its chunks, its artifacts, and since when the oldest claimable job waits."""
 
     jobs_queued: int = 0
     chunks_pending: int = 0
     chunks_processing: int = 0
+    artifact_bytes: int = 0
     waiting_since: Micros | None = None
 
 
@@ -29,7 +30,7 @@ class KindFiguresReader:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._largest = [_largest(states) for states in (_UNFINISHED, sorted(ENDED))]
-        numbers = (counts.c.jobs, counts.c.chunks_pending, counts.c.chunks_processing)
+        numbers = (counts.c.jobs, counts.c.chunks_pending, counts.c.chunks_processing, counts.c.artifact_bytes)
         self._numbers = select(counts.c.kind, counts.c.state, *numbers).where(
             counts.c.owner == ALL_OWNERS, counts.c.kind.in_(dialect.keys())
         )
@@ -56,11 +57,12 @@ class KindFiguresReader:
         shown = list(kinds)[:limit]
         figures = {kind: KindFigures() for kind in (*shown, ALL_KINDS)}
         keys = {"keys": self._dialect.key_values(figures)}
-        for kind, state, queued, pending, processing in connection.execute(self._numbers, keys):
+        for kind, state, queued, pending, processing, stored in connection.execute(self._numbers, keys):
             kind_figures = figures[kind]
             kind_figures.jobs_queued += queued if state == JobState.QUEUED else 0
             kind_figures.chunks_pending += pending
             kind_figures.chunks_processing += processing
+            kind_figures.artifact_bytes += stored
         for kind, since in connection.execute(self._oldest, {"keys": self._dialect.key_values(shown)}):
             figures[kind].waiting_since = since
         return figures

@@ -67,7 +67,7 @@ class LoadedRows:
     def load(self, needs: Iterable[Needs]) -> None:
         """Load what the commands need: jobs are locked in order, then claims take what is free, then families lock."""
         needs = list(needs)
-        needs_guards = any(need.rows or need.new_jobs or need.requeues or need.starts for need in needs)
+        needs_guards = any(need.rows or need.new_jobs or need.requeues or need.starts or need.storing for need in needs)
         guards = self.guards if needs_guards else []
         for guard in guards:
             guard.add_needs(needs)

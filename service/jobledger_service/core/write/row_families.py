@@ -39,6 +39,8 @@ class Needs(MsgStruct, frozen=True):
     """Labels that its jobs may get before that."""
     starts: bool = False
     """Whether it may claim the first chunk of a job."""
+    storing: Sequence[str] = ()
+    """The keys of jobs that may get artifacts, also of jobs that it may create."""
 
     @classmethod
     def of_all(cls, needs: "Sequence[Needs]") -> "Needs":
@@ -76,7 +78,7 @@ class Guard(RowFamily):
     def changed(self, _before: Job | None, after: Job, /) -> Job:
         """Return a job as it is to be kept; `before` is None when a command creates it.
 
-        It is called when a job is new, or its state, its slots or what it waits for changed.
+        It is called when a job is new, or its state, its slots, what it waits for or its artifacts' bytes changed.
         """
         return after
 

@@ -42,7 +42,7 @@ MAX_EVENT_BYTES: Final = 1024 * 1024
 NO_ERROR: Final = WorkError("")
 """That of a job whose failed chunks were imported without one."""
 
-_moved: Final = attrgetter("state", "slots", "parked_for", "held_until")
+_moved: Final = attrgetter("state", "slots", "parked_for", "held_until", "artifact_bytes")
 """Returns the attributes whose changes `Guard.changed` is called for."""
 _place_in_queue: Final = attrgetter("priority", "parked_for", "held_until")
 """Returns what `Job.in_queue` is made from."""

@@ -43,7 +43,8 @@ class ImportJobs(Command[list[bool | Refusal], list[bool | Refusal]], MsgStruct,
 
     def needs(self) -> Needs:
         new_jobs = tuple(job.job.new for job in self.jobs)
-        return Needs(jobs=tuple(new.spec.key for new in new_jobs), new_jobs=new_jobs)
+        storing = [job.job.new.spec.key for job in self.jobs if job.job.artifacts]
+        return Needs(jobs=tuple(new.spec.key for new in new_jobs), new_jobs=new_jobs, storing=storing)
 
     def decide(self, work: WorkingSet) -> list[bool | Refusal]:
         return [self._create(work, job) for job in self.jobs]

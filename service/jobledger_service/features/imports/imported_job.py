@@ -15,6 +15,7 @@ from jobledger_service.core.model.chunk import (
     Chunk,
     ChunkProgress,
     WorkError,
+    stored_bytes,
 )
 from jobledger_service.core.model.counts import counts_of
 from jobledger_service.core.model.history.change import Change, ChangeType, Step
@@ -134,6 +135,7 @@ def _with_end(imported: ImportedJob, job: Job, chunks: Sequence[Chunk]) -> Job:
         declared_result=imported.result_uri,
         output_bytes=None if imported.output is None else len(imported.output),
         artifacts=imported.artifacts,
+        artifact_bytes=stored_bytes(imported.artifacts),
         retry_count=imported.retry_count,
         retry_time=(imported.start_time or imported.create_time) if imported.retry_count else None,
         cancel_reason=imported.cancel_reason,

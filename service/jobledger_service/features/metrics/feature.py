@@ -51,6 +51,7 @@ _GAUGES: Final = (
     ("jobs_queued", "Jobs of a kind that are QUEUED."),
     ("chunks_pending", "Chunks of a kind that wait for a worker, also those on hold."),
     ("chunks_processing", "Chunks of a kind that workers hold."),
+    ("artifact_bytes", "Bytes of what the artifacts of a kind's jobs point at, as far as workers reported it."),
 )
 _COUNTERS: Final = (
     ("claims", "Chunks of a kind that were claimed, in commits of this process.", {ChangeType.CLAIMED}),

@@ -1,1 +1,1 @@
-"""Quotas of owners: unfinished jobs, stored jobs, open watches."""
+"""Quotas of owners: unfinished jobs, stored jobs, bytes of artifacts, open watches."""

@@ -27,7 +27,13 @@ from .store import SqlQuotaStore
 
 MAX_JOB_QUOTA: Final = 10**12
 MAX_WATCHES: Final = 1_000_000
-_LARGEST: Final = {"max_unfinished_jobs": MAX_JOB_QUOTA, "max_stored_jobs": MAX_JOB_QUOTA, "max_watches": MAX_WATCHES}
+MAX_BYTES: Final = 10**18
+_LARGEST: Final = {
+    "max_unfinished_jobs": MAX_JOB_QUOTA,
+    "max_stored_jobs": MAX_JOB_QUOTA,
+    "max_watches": MAX_WATCHES,
+    "max_artifact_bytes": MAX_BYTES,
+}
 
 VALID_SECONDS: Final = 1.0
 """Seconds for which a bound on watches is valid: for so long another replica may keep an old one."""

@@ -79,7 +79,7 @@ class FiguresReader:
         return {"keys": self._dialect.key_values({*figures.kinds, *query.together, *query.excluded})}
 
     def _add_counts(self, connection: Connection, query: StatsQuery, figures: Figures) -> None:
-        columns = (counts.c.jobs, *chunk_counts)
+        columns = (counts.c.jobs, *chunk_counts, counts.c.artifact_bytes)
         of_kinds = counts.c.kind.in_(self._dialect.keys())
         by_kind = select(counts.c.kind, counts.c.state, *columns).where(counts.c.owner == query.owner, of_kinds)
         for kind, state, *numbers in connection.execute(by_kind, self._keys(query, figures)):

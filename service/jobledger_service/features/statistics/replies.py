@@ -69,6 +69,7 @@ def _stats(figures: KindFigures, hours: range, now: Micros) -> stats_pb2.JobStat
             for reason, chunks in zip(_REASONS, (*figures.chunks_held, figures.chunks_paused), strict=True)
             if chunks
         ],
+        artifact_bytes=max(clamped(figures.artifact_bytes), 0),
     )
     return stats_pb2.JobStats(now=counts, activity=_activity(figures.activity, hours, now))
 

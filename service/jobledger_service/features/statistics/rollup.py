@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.bounds.limits import HOUR, MAX_SUM, SECOND
-from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifacts, Chunk
+from jobledger_service.core.model.chunk import NO_ARTIFACTS, Chunk, stored_bytes
 from jobledger_service.core.model.history.change import ChangeType, JobDelta
 from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.job import Job
@@ -116,17 +116,25 @@ class StatisticsDelta(MsgStruct):
         self._rollups[key] = (old_count + count, old_total + total)
 
     def add_count(
-        self, key: CountKey, jobs: int, chunks_pending: int, chunks_processing: int, *, held: Iterable[int] = NOT_HELD
+        self,
+        key: CountKey,
+        jobs: int,
+        chunks_pending: int,
+        chunks_processing: int,
+        *,
+        held: Iterable[int] = NOT_HELD,
+        artifact_bytes: int = 0,
     ) -> None:
         """Add to one count; `held` are the pending chunks with each hold."""
-        added = (jobs, chunks_pending, chunks_processing, *held)
+        added = (jobs, chunks_pending, chunks_processing, *held, artifact_bytes)
         old = self._counts.get(key)
         self._counts[key] = added if old is None else tuple(map(add, old, added))
 
     def _recount(self, delta: JobDelta) -> None:
         before, job = delta.before, delta.job
         if before is not None:
-            unchanged = (before.state, before.held) == (job.state, job.held) and before.counts is job.counts
+            was, is_ = (before.state, before.held, before.artifact_bytes), (job.state, job.held, job.artifact_bytes)
+            unchanged = was == is_ and before.counts is job.counts
             if unchanged and not delta.deleted:
                 return
             self._move(before, -1)
@@ -137,19 +145,22 @@ class StatisticsDelta(MsgStruct):
         counts = job.counts
         key = (job.spec.owner, job.spec.kind, job.state.value)
         held = [sign * chunks for chunks in job.held_chunks()]
-        self.add_count(key, sign, sign * counts.pending, sign * counts.processing, held=held)
+        pending, processing, stored = counts.pending, counts.processing, job.artifact_bytes
+        self.add_count(key, sign, sign * pending, sign * processing, held=held, artifact_bytes=sign * stored)
 
     def counts(self) -> list[tuple[CountKey, tuple[int, ...]]]:
-        """Return the additions to the counts (jobs, and chunks as `chunk_counts` has them), in the order of keys.
+        """Return the additions to the counts (jobs, chunks as `chunk_counts` has them, bytes), in the order of keys.
 
         Those of all kinds of an owner, and of all owners, are in rows of their own, so that totals are read without the
         others.
         """
         added = StatisticsDelta(dict(self._counts))
-        for (owner, kind, state), (jobs, pending, processing, *held) in self._counts.items():
+        for (owner, kind, state), (jobs, pending, processing, *held, stored) in self._counts.items():
             for key in ((owner, ALL_KINDS, state), (ALL_OWNERS, kind, state), (ALL_OWNERS, ALL_KINDS, state)):
-                added.add_count(key, jobs, pending, processing, held=held)
-        return sorted((key, numbers) for key, numbers in added._counts.items() if any(numbers))
+                added.add_count(key, jobs, pending, processing, held=held, artifact_bytes=stored)
+        return sorted(
+            (key, (*numbers[:-1], clamped(numbers[-1]))) for key, numbers in added._counts.items() if any(numbers)
+        )
 
     def rollups(self) -> list[tuple[RollupKey, tuple[int, int]]]:
         """Return the additions to the rollups (count, total), in the order of keys; those of all kinds likewise."""
@@ -219,11 +230,7 @@ def _artifacts(delta: JobDelta) -> Iterator[tuple[Measure, int, int, int]]:
     pairs += [(old, delta.chunks[index].artifacts) for index, old in delta.earlier_artifacts.items()]
     for old, new in pairs:
         if old is not new and old != new:
-            yield Measure.ARTIFACTS, 0, len(new) - len(old), _bytes(new) - _bytes(old)
-
-
-def _bytes(artifacts: Artifacts) -> int:
-    return sum(artifact.size_bytes or 0 for artifact in artifacts.values())
+            yield Measure.ARTIFACTS, 0, len(new) - len(old), stored_bytes(new) - stored_bytes(old)
 
 
 RUNS_ENDED: Final = (Measure.COMPLETED, Measure.FAILED, Measure.CANCELLED)

@@ -77,12 +77,16 @@ class KindFigures(MsgStruct):
     """The pending ones of paused kinds, whether something else holds them too or not."""
     oldest_queued: int | None = None
     activity: Activity = field(default_factory=Activity)
+    artifact_bytes: int = 0
+    """The bytes of its jobs' artifacts."""
 
     def __bool__(self) -> bool:
         return any(self.jobs.values()) or bool(self.activity)
 
-    def put(self, state: JobState, jobs: int, chunks_pending: int, chunks_processing: int, *chunks_held: int) -> None:
-        """Add the counts of a state."""
+    def put(self, state: JobState, jobs: int, chunks_pending: int, chunks_processing: int, *numbers: int) -> None:
+        """Add the counts of a state; `numbers` are the chunks with each hold, then the bytes of artifacts."""
+        *chunks_held, stored = numbers
+        self.artifact_bytes += stored
         self.jobs[state] = self.jobs.get(state, 0) + jobs
         self.chunks_pending += chunks_pending
         self.chunks_processing += chunks_processing

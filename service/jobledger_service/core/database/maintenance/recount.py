@@ -1,9 +1,10 @@
-"""Corrects derived rows: counts, words, the terms of events, label indexes, and the tables of features.
+"""Corrects derived rows: counts, words, bytes of artifacts, terms of events, label indexes, and tables of features.
 
 A commit changes a job and what is counted of it together, so that it does not change by how much a count is wrong. One
 statement, which sees one snapshot, finds the difference between the jobs and the count; the difference is then added.
 So the outcome is exact whatever other servers write meanwhile, and no count is locked while jobs are being read. Words
-are compared in pages of jobs that are locked, in the order of their keys; terms: see term_recount.py.
+and bytes of artifacts are compared first, in pages of jobs that are locked, in the order of their keys; terms: see
+term_recount.py.
 """
 
 from collections import Counter
@@ -14,6 +15,7 @@ import structlog
 from msgspec import Struct as MsgStruct
 from msgspec import field
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     FromClause,
@@ -25,6 +27,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    literal_column,
     null,
     or_,
     select,
@@ -33,13 +36,17 @@ from sqlalchemy import (
     union_all,
 )
 
+from jobledger_service.core.database.cells import artifacts_of
 from jobledger_service.core.database.engines import Database
 from jobledger_service.core.database.label_indexes import LabelIndexStore
+from jobledger_service.core.database.rows.entry import JOB_ITSELF
 from jobledger_service.core.database.rows.event_terms import EventTerms
 from jobledger_service.core.database.rows.job_rows import JOB_COLUMNS, job_of
 from jobledger_service.core.database.rows.row_sets import RowSets
 from jobledger_service.core.database.tables import (
+    artifact_versions,
     chunk_counts,
+    chunks,
     counts,
     counts_of_all,
     event_terms,
@@ -48,6 +55,8 @@ from jobledger_service.core.database.tables import (
     parked,
     scheduled_jobs,
 )
+from jobledger_service.core.model.bounds.limits import MAX_SUM
+from jobledger_service.core.model.chunk import stored_bytes
 from jobledger_service.core.model.filters.filter import FilterFields
 from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.service_kinds import ALL_KINDS, ALL_OWNERS
@@ -58,7 +67,8 @@ from .term_recount import TermRecount
 log = structlog.get_logger(__name__)
 
 JOBS_PER_PAGE: Final = 500
-"""Jobs whose words are compared in one transaction, which locks them."""
+"""Jobs that are compared in one transaction, which locks them."""
+VERSIONS_PER_READ: Final = 200
 
 _ARTIFACTS: Final = ("artifacts_revision", "content")
 _JOBS: Final = (
@@ -85,6 +95,34 @@ _HELD: Final = {
 }
 _CHUNKS: Final = (jobs.c.chunks_pending, jobs.c.chunks_processing, *(_HELD[reason] for reason in HoldReason))
 """What each of `chunk_counts` sums."""
+_HALF: Final = 2**32
+
+
+def _halves(stored: ColumnElement[int]) -> tuple[ColumnElement[int], ColumnElement[int]]:
+    """Return the parts of a number that are summed by themselves, as a sum of the whole may exceed 64 bits."""
+    half = literal_column(str(_HALF), BigInteger)
+    return stored.op("/", return_type=BigInteger())(half), stored.op("%", return_type=BigInteger())(half)
+
+
+_SUMMED: Final = (*_CHUNKS, *_halves(jobs.c.artifact_bytes))
+_RECORDED: Final = (*chunk_counts, *_halves(counts.c.artifact_bytes))
+_SUMS: Final = (*(column.name for column in chunk_counts), "high", "low")
+_PLACE: Final = (artifact_versions.c.job_key, artifact_versions.c.chunk_index)
+_VERSIONS: Final = (
+    select(*_PLACE, artifact_versions.c.content)
+    .join(jobs, and_(jobs.c.job_key == artifact_versions.c.job_key, jobs.c.uid == artifact_versions.c.uid))
+    .outerjoin(chunks, and_(chunks.c.job_key == _PLACE[0], chunks.c.chunk_index == _PLACE[1]))
+    .where(
+        _PLACE[0] >= bindparam("key"),
+        _PLACE[0] <= bindparam("last"),
+        tuple_(*_PLACE) > tuple_(bindparam("key"), bindparam("index")),
+        artifact_versions.c.revision
+        == case((_PLACE[1] == JOB_ITSELF, jobs.c.artifacts_revision), else_=chunks.c.artifacts_revision),
+    )
+    .order_by(*_PLACE)
+    .limit(VERSIONS_PER_READ)
+)
+"""The present artifacts of jobs and of chunks after a place; that of a page is before any version of its jobs."""
 
 
 class Recounted(MsgStruct):
@@ -119,6 +157,10 @@ class Recount:
 
     def run(self) -> Recounted:
         """Correct all derived rows, one transaction a step; several runs at once take turns."""
+        after: str | None = ""
+        while after := self._step(self._compare_jobs, after):
+            self._progress(f"jobs: through {after}")
+        self._step(self._rebuild_search, None)
         place: tuple[str, str] | None = ("", "")
         while place := self._step(self._recount_kind, place):
             self._progress(f"counts: {place[0]} {place[1]}")
@@ -129,10 +171,6 @@ class Recount:
         for table in self._derived_tables:
             if table.correct is not None:
                 self._correct(table, table.correct)
-        after: str | None = ""
-        while after := self._step(self._compare_words, after):
-            self._progress(f"words: through {after}")
-        self._step(self._rebuild_search, None)
         with self._database.read() as connection:
             parts = self._terms.parts(connection)
         for done, part in enumerate(parts, 1):
@@ -188,9 +226,10 @@ class Recount:
                 "state": state,
                 "jobs": int(more),
                 **{column.name: int(number) for column, number in zip(chunk_counts, numbers, strict=True)},
+                "artifact_bytes": _within_bounds(int(high) * _HALF + int(low)),
             }
-            for kind, state, more, *numbers in connection.execute(differences)
-            if more or any(numbers)
+            for kind, state, more, *numbers, high, low in connection.execute(differences)
+            if more or any(numbers) or high or low
         ]
         self._row_sets.add(connection, counts, sorted(rows, key=lambda row: (row["kind"], row["state"])))
         self._done.rows[counts.name] += len(rows)
@@ -207,12 +246,42 @@ class Recount:
             if key is not None:
                 self._progress(f"{table.name}: {key}")
 
-    # Words
+    # Jobs
 
-    def _compare_words(self, connection: Connection, after: str) -> str | None:
-        """Correct the words of the next jobs, and return the last of them; None when there are no more."""
+    def _compare_jobs(self, connection: Connection, after: str) -> str | None:
+        """Correct the words and the bytes of the next jobs, and return the last of them; None without more."""
         page = connection.execute(_JOBS, {"after": after}).all()
         last: str | None = page[-1].job_key if page else None
+        self._compare_words(connection, after, page, last)
+        if last is not None:
+            self._compare_bytes(connection, after, page, last)
+        return last
+
+    def _compare_bytes(self, connection: Connection, after: str, page: Sequence[Any], last: str) -> None:
+        """Correct the bytes of artifacts of jobs, of which every artifact can be read."""
+        stored: dict[str, int] = {}
+        unreadable: set[str] = set()
+        place = (after, JOB_ITSELF)
+        while versions := connection.execute(_VERSIONS, {"key": place[0], "index": place[1], "last": last}).all():
+            for job_key, _, content in versions:
+                try:
+                    stored[job_key] = stored.get(job_key, 0) + stored_bytes(artifacts_of(content))
+                except (ValueError, TypeError, AttributeError):
+                    log.exception("artifacts cannot be read: the bytes of their job stay as they are", job_key=job_key)
+                    unreadable.add(job_key)
+            place = (versions[-1].job_key, versions[-1].chunk_index)
+        wrong = [
+            {"job_key": row.job_key, "artifact_bytes": right}
+            for row in page
+            if (right := min(stored.get(row.job_key, 0), MAX_SUM)) != row.artifact_bytes
+            and row.job_key not in unreadable
+        ]
+        self._row_sets.update(connection, jobs, wrong)
+        self._done.rows[jobs.name] += len(wrong)
+        self._done.unreadable += len(unreadable)
+
+    def _compare_words(self, connection: Connection, after: str, page: Sequence[Any], last: str | None) -> None:
+        """Correct the words of a page of jobs; without one, forget those of all later jobs."""
         recorded_words = _WORDS if last is None else _WORDS.where(job_words.c.job_key <= last)
         recorded: dict[str, str] = {
             row.job_key: row.words for row in connection.execute(recorded_words, {"after": after})
@@ -227,7 +296,6 @@ class Recount:
         self._row_sets.update(connection, job_words, changed)
         gone = self._forget_words(connection, recorded.keys() - {row.job_key for row in page})
         self._done.rows[job_words.name] += len(new) + len(changed) + gone
-        return last
 
     def _words_of(self, row: Any) -> str | None:  # noqa: ANN401  a row of _JOBS
         try:
@@ -274,13 +342,13 @@ def _count_differences(owner: str, kind: str) -> Select[Any]:
     counted = select(
         jobs.c.state.label("state"),
         func.count().label("jobs"),
-        *(func.sum(numbers).label(column.name) for column, numbers in zip(chunk_counts, _CHUNKS, strict=True)),
+        *(func.sum(numbers).label(name) for name, numbers in zip(_SUMS, _SUMMED, strict=True)),
     ).where(jobs.c.owner == owner, jobs.c.kind == kind)
-    recorded = select(counts.c.state, -counts.c.jobs, *(-column for column in chunk_counts))
+    recorded = select(counts.c.state, -counts.c.jobs, *(-column for column in _RECORDED))
     both = union_all(
         counted.group_by(jobs.c.state), recorded.where(counts.c.owner == owner, counts.c.kind == kind)
     ).subquery()
-    sums = [func.sum(both.c[name]) for name in ("jobs", *(column.name for column in chunk_counts))]
+    sums = [func.sum(both.c[name]) for name in ("jobs", *_SUMS)]
     return select(literal(kind), both.c.state, *sums).group_by(both.c.state)
 
 
@@ -299,4 +367,8 @@ def _differences_over_owners() -> Select[Any]:
 
 def _excess(is_total: ColumnElement[bool]) -> list[ColumnElement[int]]:
     """Return by how much the sums over other rows exceed those over totals."""
-    return [func.sum(case((is_total, -column), else_=column)) for column in (counts.c.jobs, *chunk_counts)]
+    return [func.sum(case((is_total, -column), else_=column)) for column in (counts.c.jobs, *_RECORDED)]
+
+
+def _within_bounds(total: int) -> int:
+    return max(-MAX_SUM, min(total, MAX_SUM))

@@ -35,9 +35,9 @@ class QuotaRows:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._of_owners = _QUOTAS.where(quotas.c.owner.in_(dialect.keys()))
-        self._counts = select(counts.c.owner, counts.c.kind, counts.c.state, counts.c.jobs).where(
-            counts.c.owner.in_(dialect.keys()), counts.c.kind.in_((ALL_KINDS, *SERVICE_KINDS))
-        )
+        self._counts = select(
+            counts.c.owner, counts.c.kind, counts.c.state, counts.c.jobs, counts.c.artifact_bytes
+        ).where(counts.c.owner.in_(dialect.keys()), counts.c.kind.in_((ALL_KINDS, *SERVICE_KINDS)))
 
     def find(self, connection: Connection, owners: Iterable[str]) -> dict[str, Quota]:
         """Return the quotas that were set, by owner."""
@@ -50,19 +50,32 @@ class QuotaRows:
         return [_quota_of(row) for row in rows]
 
     def jobs_held(self, connection: Connection, owners: Collection[str]) -> dict[str, JobsHeld]:
-        """Return how many jobs each owner has, without the service's own."""
+        """Return how much each owner has, without the service's own jobs."""
         held = dict.fromkeys(owners, JobsHeld())
-        for owner, kind, state, jobs in connection.execute(self._counts, {"keys": self._dialect.key_values(owners)}):
-            held[owner] = held[owner].plus(JobState(state), jobs if kind == ALL_KINDS else -jobs)
+        for owner, kind, state, *numbers in connection.execute(
+            self._counts, {"keys": self._dialect.key_values(owners)}
+        ):
+            sign = 1 if kind == ALL_KINDS else -1
+            held[owner] = held[owner].plus(JobState(state), *(sign * number for number in numbers))
         return held
 
-    def lock(self, connection: Connection, owners: Iterable[str], defaults: Bounds) -> Mapping[str, Bounds]:
-        """Return the bounds in force of the owners that have any on jobs; no other transaction adds jobs of theirs."""
+    def lock(
+        self, connection: Connection, adding: Collection[str], storing: Collection[str], defaults: Bounds
+    ) -> Mapping[str, Bounds]:
+        """Return the bounds in force of the owners that add jobs or artifacts, if they have any on these.
+
+        No other transaction adds any of theirs.
+        """
+        owners = {*adding, *storing}
         by_owner = self.find(connection, owners)
         in_force = {
             owner: (by_owner[owner].bounds if owner in by_owner else Bounds()).or_(defaults) for owner in owners
         }
-        bounded = {owner: bounds for owner, bounds in in_force.items() if bounds.on_jobs}
+        bounded = {
+            owner: bounds
+            for owner, bounds in in_force.items()
+            if (owner in adding and bounds.on_jobs) or (owner in storing and bounds.max_artifact_bytes is not None)
+        }
         if bounded:
             self._dialect.lock(connection, *(f"jobs of {owner}" for owner in bounded))
         return bounded

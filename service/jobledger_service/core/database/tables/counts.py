@@ -1,4 +1,4 @@
-"""How many jobs and chunks there are, by owner, kind and state; commits write it as jobs change."""
+"""How many jobs, chunks and bytes of artifacts there are, by owner, kind and state; commits write it as jobs change."""
 
 from sqlalchemy import BigInteger, Column, Computed, SmallInteger, Table, Text, literal_column
 
@@ -21,6 +21,7 @@ counts = Table(
     Column("chunks_pending", BigInteger, nullable=False),
     Column("chunks_processing", BigInteger, nullable=False),
     *(Column(f"chunks_{reason.name.lower()}", BigInteger, nullable=False) for reason in HoldReason),
+    Column("artifact_bytes", BigInteger, nullable=False, server_default="0"),
     # How many digits the number of jobs has, of the counts over all owners; 0 for no jobs. It changes rarely.
     Column("size", SmallInteger, Computed(_DIGITS, persisted=True)),
     sqlite_with_rowid=False,

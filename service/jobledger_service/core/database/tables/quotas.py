@@ -11,6 +11,7 @@ quotas = Table(
     Column("max_unfinished_jobs", BigInteger),
     Column("max_stored_jobs", BigInteger),
     Column("max_watches", BigInteger),
+    Column("max_artifact_bytes", BigInteger),
     Column("reason", Text, nullable=False),
     Column("set_by", Text, nullable=False),
     Column("set_time", BigInteger, nullable=False),

@@ -76,7 +76,8 @@ def columns_of(type_: type, fields: Sequence[Field]) -> Iterator[Column[Any]]:
         if field.kept in COLUMN_KINDS:
             plain, optional = plain_type(type_, field.path)
             of_field = Key if field.name in KEYS else _SMALL if field.name in SMALL else _TYPES.get(plain, Text())
-            yield Column(field.name, of_field, primary_key=field.kept is Kept.KEY, nullable=optional)
+            is_key = field.kept is Kept.KEY
+            yield Column(field.name, of_field, primary_key=is_key, nullable=optional, server_default=field.default)
     for kept, name in BODIES.items():
         if any(field.kept is kept for field in fields):
             yield Column(name, LargeBinary, nullable=False)

@@ -14,6 +14,7 @@ class Bounds(MsgStruct, frozen=True):
     max_unfinished_jobs: int | None = None
     max_stored_jobs: int | None = None
     max_watches: int | None = None
+    max_artifact_bytes: int | None = None
 
     @property
     def on_jobs(self) -> bool:
@@ -27,17 +28,22 @@ class Bounds(MsgStruct, frozen=True):
 
 
 class JobsHeld(MsgStruct, frozen=True):
-    """How many jobs an owner has: those that have not ended, and all."""
+    """How many jobs an owner has: those that have not ended, and all; and the bytes of their artifacts."""
 
     unfinished: int = 0
     stored: int = 0
+    artifact_bytes: int = 0
 
-    def plus(self, state: JobState, jobs: int) -> Self:
-        """Return the numbers with this many more jobs in a state."""
-        return type(self)(self.unfinished + (0 if state in ENDED else jobs), self.stored + jobs)
+    def plus(self, state: JobState, jobs: int, artifact_bytes: int) -> Self:
+        """Return the numbers with this many more jobs in a state, and bytes of their artifacts."""
+        unfinished = self.unfinished + (0 if state in ENDED else jobs)
+        return type(self)(unfinished, self.stored + jobs, self.artifact_bytes + artifact_bytes)
 
     def check(self, owner: str, bounds: Bounds, before: "JobsHeld") -> None:
         """Raise QuotaExceeded when a number rose beyond its bound."""
+        bound = bounds.max_artifact_bytes
+        if bound is not None and before.artifact_bytes < self.artifact_bytes > bound:
+            raise QuotaExceeded(owner, "max_artifact_bytes", before.artifact_bytes, bound)
         if bounds.max_stored_jobs is not None and before.stored < self.stored > bounds.max_stored_jobs:
             raise QuotaExceeded(owner, "max_stored_jobs", before.stored, bounds.max_stored_jobs)
         if bounds.max_unfinished_jobs is not None and before.unfinished < self.unfinished > bounds.max_unfinished_jobs:

@@ -17,6 +17,7 @@ from .errors import Refusal
 _QUOTAS = {
     "max_unfinished_jobs": ("unfinished jobs", "retry when some have ended", SECOND),
     "max_stored_jobs": ("stored jobs", "delete some", None),
+    "max_artifact_bytes": ("bytes of artifacts", "delete some jobs", None),
     "max_watches": ("open watches at this server", "close one first", SECOND),
 }
 """What each quota bounds, how room is made, and in how many microseconds a retry may succeed, None for never.

@@ -70,6 +70,10 @@ def refused(refusal: Refusal) -> LeaseAnswer:
     return LeaseAnswer(LeaseStatus.REFUSED, refusal=refusal)
 
 
+def _has_artifacts(report: object) -> bool:
+    return isinstance(report, rules.WorkReport) and bool(report.artifacts or report.job_artifacts)
+
+
 def _lost(stop: LeaseStop) -> LeaseAnswer:
     return LeaseAnswer(LeaseStatus.LEASE_LOST, stop=stop)
 
@@ -101,10 +105,10 @@ class LeaseReports(
     """The owners of the chunks that it may report on, None for its own."""
 
     def needs(self) -> Needs:
-        """Return the chunks that belong to the owners."""
-        leases: list[Lease] = [item[0] for item in self.items]
-        chunks = [(lease.job_key, lease.index) for lease in leases if self._serves(lease.job_key)]
-        return Needs(chunks=tuple(chunks))
+        """Return the chunks that belong to the owners, and the jobs that get artifacts."""
+        served = [item for item in self.items if self._serves(item[0].job_key)]
+        chunks = [(item[0].job_key, item[0].index) for item in served]
+        return Needs(chunks=tuple(chunks), storing=[item[0].job_key for item in served if _has_artifacts(item[1])])
 
     def _serves(self, job_key: str) -> bool:
         if self.served is None:
