@@ -13,7 +13,7 @@ from .transport.server import ListenerConfig
 from .transport.tls import Certificates
 
 if TYPE_CHECKING:
-    from .transport.rate_limiter import RateLimiter
+    from .transport.limits.rate_limiter import RateLimiter
 
 
 def listeners_of(settings: Settings, services: Sequence[ServiceDescriptor]) -> list[ListenerConfig]:
@@ -64,7 +64,7 @@ def rate_limiter_of(settings: Settings) -> "RateLimiter | None":
     rates = {kind: rate for kind, rate in rate_settings.items() if rate is not None}
     if not rates:
         return None
-    from .transport.rate_limiter import InvalidRateError, RateLimiter  # noqa: PLC0415  most servers start 40 ms earlier without it
+    from .transport.limits.rate_limiter import InvalidRateError, RateLimiter  # noqa: PLC0415  most servers start 40 ms earlier without it
 
     try:
         return RateLimiter(rates, settings.rate_limit_store)

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jobledger_service.transport.identity import Caller
-from jobledger_service.transport.methods import Kind
-from jobledger_service.transport.rate_limiter import RateLimiter
-from jobledger_service.transport.refusals import RateLimited
-from jobledger_service.transport.token_buckets import (
+from jobledger_service.transport.limits.rate_limiter import RateLimiter
+from jobledger_service.transport.limits.token_buckets import (
     CLEANUP_NANOS,
     NANOS_PER_SECOND,
     MemoryBuckets,
     RedisBuckets,
     take,
 )
+from jobledger_service.transport.methods import Kind
+from jobledger_service.transport.refusals import RateLimited
 from limits import RateLimitItem, parse, parse_many
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.errors import StorageError

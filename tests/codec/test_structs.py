@@ -13,7 +13,7 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.struct_pb2 import Struct, Value
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.transport.structs import MAX_DEPTH, broken_rules, check_encodable, check_shown
+from jobledger_service.transport.encoding.structs import MAX_DEPTH, broken_rules, check_encodable, check_shown
 
 numbers = st.floats() | st.sampled_from((0.0, -0.0, math.nan, math.inf, -math.inf, 5e-324, 1.7976931348623157e308))
 keys = st.text(max_size=6) | st.sampled_from(("a", "b.c", 'd"e', "\x00", "\x11\x12\x0a\x2a\x32"))

@@ -18,7 +18,7 @@ from jobledger_service.core.model.bounds.sizes import bytes_of_change, bytes_of_
 from jobledger_service.core.model.filters.filter import FilterFields, changed_fields
 from jobledger_service.core.model.history.change import ChangeType, JobDelta
 from jobledger_service.core.model.job import Job
-from jobledger_service.transport import joined
+from jobledger_service.transport.encoding import joined
 from msgspec import json
 from msgspec.structs import replace
 

@@ -8,8 +8,8 @@ from jobledger.v1.bulk_pb2 import CancelJobsRequest
 from jobledger.v1.chunk_pb2 import ChunkSpec
 from jobledger.v1.import_service_pb2 import ImportedJob, ImportJobsRequest
 from jobledger.v1.job_service_pb2 import BatchCreateJobsRequest, CreateJobRequest
-from jobledger_service.transport.encoded_fields import MAX_ENTRIES, decode
-from jobledger_service.transport.joined import field
+from jobledger_service.transport.encoding.fields import MAX_ENTRIES, decode
+from jobledger_service.transport.encoding.joined import field
 from jobledger_service.transport.refusals import MalformedRequest
 
 from tests.support.api import Api

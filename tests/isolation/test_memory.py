@@ -15,8 +15,8 @@ from jobledger_service.core.model.lifecycle import Cancellation, NewJob
 from jobledger_service.core.write.commands import CancelJob, CreateJob
 from jobledger_service.core.write.committer import BATCH_BOUNDS
 from jobledger_service.core.write.working_set import WorkingSet
-from jobledger_service.transport.in_flight import HARD, WRITTEN, InFlight
-from jobledger_service.transport.receiving import LARGE, LargeRequests
+from jobledger_service.transport.limits.in_flight import HARD, WRITTEN, InFlight
+from jobledger_service.transport.limits.receiving import LARGE, LargeRequests
 
 from tests.isolation.large_jobs import ALICE, BOB, LargeLedger, is_refused
 

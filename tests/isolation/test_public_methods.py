@@ -12,7 +12,12 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from jobledger_service.core.current_call import begin_call
 from jobledger_service.transport.grpc_services import HEALTH_METHODS
-from jobledger_service.transport.in_flight import MAX_PUBLIC_BYTES, MAX_PUBLIC_CALLS, MAX_PUBLIC_RECEIVING, InFlight
+from jobledger_service.transport.limits.in_flight import (
+    MAX_PUBLIC_BYTES,
+    MAX_PUBLIC_CALLS,
+    MAX_PUBLIC_RECEIVING,
+    InFlight,
+)
 
 from tests.operate.conftest import lines
 from tests.support.errors import read, refused

@@ -9,8 +9,8 @@ from jobledger_service.core.current_call import begin_call
 from jobledger_service.core.opening import MAX_CALLS
 from jobledger_service.settings import Settings
 from jobledger_service.sharing.places import Places, share_places
-from jobledger_service.transport.in_flight import InFlight
-from jobledger_service.transport.receiving import RequestReceiver
+from jobledger_service.transport.limits.in_flight import InFlight
+from jobledger_service.transport.limits.receiving import RequestReceiver
 from jobledger_service.transport.refusals import InFlightFull
 
 from tests.isolation.conftest import Tenants

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jobledger_service.core.watch.subscription import BookmarkTimer, FeedSubscription, Live
 from jobledger_service.sharing.shares import Shares
-from jobledger_service.transport.send_turns import (
+from jobledger_service.transport.limits.send_turns import (
     BUSY,
     CHECK_SECONDS,
     MAX_BURST,
@@ -16,7 +16,7 @@ from jobledger_service.transport.send_turns import (
     READ_BYTES,
     SendTurns,
 )
-from jobledger_service.transport.sending import SMALL, Unsent
+from jobledger_service.transport.limits.sending import SMALL, Unsent
 from jobledger_service.transport.stream_writer import StreamWriter
 
 from tests.feed.test_ring import entry

@@ -7,7 +7,7 @@ import grpc
 import pytest
 from jobledger_service.core.current_call import begin_call
 from jobledger_service.settings import Settings
-from jobledger_service.transport.in_flight import HARD, UNREAD_BYTES, InFlight
+from jobledger_service.transport.limits.in_flight import HARD, UNREAD_BYTES, InFlight
 from jobledger_service.transport.server import OPTIONS
 
 from tests.isolation.conftest import Tenants

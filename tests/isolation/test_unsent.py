@@ -12,9 +12,9 @@ from jobledger.v1.job_service_pb2 import GetJobRequest, UpdateJobRequest, WatchJ
 from jobledger.v1.worker_service_pb2 import ClaimedChunk
 from jobledger_service.core.current_call import begin_call
 from jobledger_service.sharing.shares import Shares
-from jobledger_service.transport.in_flight import InFlight
+from jobledger_service.transport.limits.in_flight import InFlight
+from jobledger_service.transport.limits.sending import SMALL, Unsent
 from jobledger_service.transport.refusals import InFlightFull
-from jobledger_service.transport.sending import SMALL, Unsent
 
 from tests.isolation.conftest import Tenants
 from tests.support.bounds import BOUND

@@ -14,7 +14,7 @@ from jobledger.v1.worker_service_pb2 import WatchLeasesRequest
 from jobledger_client import AsyncJobClient
 from jobledger_service.core.opening import MAX_CLAIMS_WITHOUT_KEYS, MAX_WATCHES_WITHOUT_KEYS
 from jobledger_service.settings import Settings
-from jobledger_service.transport.open_calls import MAX_PER_CONNECTION, PublicStreams
+from jobledger_service.transport.limits.open_calls import MAX_PER_CONNECTION, PublicStreams
 from jobledger_service.transport.refusals import TooManyWatches
 
 from tests.conftest import StartServer

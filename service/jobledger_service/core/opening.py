@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from jobledger_service.settings import InvalidSettingError, Settings
-from jobledger_service.transport.in_flight import InFlight
-from jobledger_service.transport.open_calls import OpenCalls
+from jobledger_service.transport.limits.in_flight import InFlight
+from jobledger_service.transport.limits.open_calls import OpenCalls
 from jobledger_service.transport.rpc_server import CallControls
 
 from .api.checks import LABEL, LABEL_FORM, SCHEMES
@@ -40,7 +40,7 @@ from .write.row_families import OpenFamily
 from .write.writing import WriteStore
 
 if TYPE_CHECKING:
-    from jobledger_service.transport.rate_limiter import RateLimiter
+    from jobledger_service.transport.limits.rate_limiter import RateLimiter
 
 BOOKMARK_SECONDS: Final = 10.0
 """Seconds for which a watch may be quiet before a bookmark: the contract promises one within 15."""

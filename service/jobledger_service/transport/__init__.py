@@ -1,1 +1,1 @@
-"""gRPC: the server, the life of one call, errors, checks, TLS. It knows no job."""
+"""gRPC: a call comes in, its reply, stream or status goes out. It knows no job."""

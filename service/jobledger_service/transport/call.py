@@ -21,7 +21,7 @@ from .usage import UsageCounts
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from .in_flight import InFlight
+    from .limits.in_flight import InFlight
     from .tracing import OpenSpan
 
 log = structlog.get_logger(__name__)

@@ -1,7 +1,7 @@
 """The life of one call: authenticate, admit, receive, read, run, answer; each refusal becomes a status.
 
 `RpcServer._unary` and `RpcServer._stream` are read from top to bottom. What a call is, and how it is counted and
-logged, is in call.py; the bounds of what is in flight are in in_flight.py.
+logged, is in call.py; the bounds of what is in flight are in limits/in_flight.py.
 """
 
 import asyncio
@@ -21,15 +21,16 @@ from jobledger_service.sharing.shares import Shares
 
 from . import trace_context as traces
 from .call import MAX_ID_LENGTH, AccessLog, Call, MethodHandler
-from .encoded_fields import decode
+from .encoding.fields import decode
 from .errors import Refused, internal_status, refused_by_transport
 from .grpc_services import HealthService
 from .identity import DEFAULT_CALLER, Caller
-from .in_flight import COPIES, UNREAD_BYTES, InFlight
+from .limits.in_flight import COPIES, UNREAD_BYTES, InFlight
+from .limits.open_calls import OpenCalls, PublicStreams
+from .limits.receiving import LARGE
+from .limits.sending import SMALL
 from .methods import Calls, Context, Kind, Method
 from .metrics import CallMetrics
-from .open_calls import OpenCalls, PublicStreams
-from .receiving import LARGE
 from .refusal_log import RefusalLog
 from .refusals import (
     ApiKeyMissing,
@@ -40,14 +41,13 @@ from .refusals import (
     RoleMissing,
     ServerDraining,
 )
-from .sending import SMALL
 from .stream_writer import CallerLeftError, StreamWriter
 from .usage import Usage, UsageCounts
 
 log = structlog.get_logger(__name__)
 
 if TYPE_CHECKING:
-    from .rate_limiter import RateLimiter
+    from .limits.rate_limiter import RateLimiter
     from .tracing import CallTracer
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in its stubs only

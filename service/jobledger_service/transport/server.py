@@ -19,7 +19,7 @@ from .grpc_services import (
     HealthService,
     ReflectionService,
 )
-from .in_flight import HARD
+from .limits.in_flight import HARD
 from .methods import Calls
 from .rpc_server import RpcServer
 from .tls import Certificates

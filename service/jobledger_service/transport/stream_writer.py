@@ -3,9 +3,9 @@
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from .limits.send_turns import READ_BYTES
+from .limits.sending import MAX_WAITING_BYTES
 from .refusals import InFlightFull
-from .send_turns import READ_BYTES
-from .sending import MAX_WAITING_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -16,7 +16,7 @@ from jobledger_service.core.model.bounds.limits import KEY_ID, OWNER
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.refusals.errors import InvalidField
 from jobledger_service.core.model.service_kinds import RESERVED, is_reserved
-from jobledger_service.transport.structs import BROKEN, broken_rules, is_broken
+from jobledger_service.transport.encoding.structs import BROKEN, broken_rules, is_broken
 from jobledger_service.transport.units import MICROS_PER_SECOND, NANOS_PER_MICROSECOND, NANOS_PER_SECOND
 
 JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")

@@ -31,7 +31,7 @@ from jobledger_service.core.model.job import NO_OUTPUTS, Job, uid_text
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.refusals.errors import JobUnreadable
 from jobledger_service.core.model.states import ENDED
-from jobledger_service.transport import joined
+from jobledger_service.transport.encoding import joined
 
 from . import convert
 from .chunk_ranges import ranges_of

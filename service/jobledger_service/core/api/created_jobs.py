@@ -7,7 +7,7 @@ from jobledger.v1 import job_pb2
 from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.core.model.refusals.errors import Refusal
-from jobledger_service.transport.joined import field
+from jobledger_service.transport.encoding.joined import field
 
 from .errors import FULL_BYTES, entry_error
 

@@ -20,8 +20,8 @@ from jobledger_service.core.watch.watch import Messages, Watch
 from jobledger_service.core.write import commands
 from jobledger_service.core.write.committer import Committer
 from jobledger_service.transport import trace_context as traces
+from jobledger_service.transport.encoding.joined import field
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.joined import field
 from jobledger_service.transport.methods import Kind, Method
 
 from . import convert

@@ -11,7 +11,7 @@ from jobledger.v1 import chunk_pb2, job_pb2
 from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.core.database.rows.reads import JobRead
-from jobledger_service.transport.joined import field
+from jobledger_service.transport.encoding.joined import field
 
 from . import convert
 from .unreadable import check_job

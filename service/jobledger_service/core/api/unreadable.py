@@ -9,7 +9,7 @@ from jobledger_service.core.database.rows.reads import JobRead
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.chunk import Artifacts, Chunk
 from jobledger_service.core.model.job import NO_OUTPUTS, Inputs, Outputs
-from jobledger_service.transport.structs import check_shown
+from jobledger_service.transport.encoding.structs import check_shown
 
 Name = TypeVar("Name", str, int)
 Value = TypeVar("Value")

@@ -26,9 +26,9 @@ from jobledger_service.core.write.commands import (
     ReportAndClaim,
 )
 from jobledger_service.core.write.committer import Committer
+from jobledger_service.transport.encoding.structs import check_encodable
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
-from jobledger_service.transport.structs import check_encodable
 
 from . import convert
 from . import worker_requests as read

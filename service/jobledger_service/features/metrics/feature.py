@@ -32,7 +32,7 @@ from jobledger_service.core.read.kind_figures import KindFigures, KindFiguresRea
 from jobledger_service.core.watch.live_feed import LiveFeed
 from jobledger_service.core.write.batch import Commit
 from jobledger_service.core.write.committer import Batch, Committer
-from jobledger_service.transport.in_flight import InFlight
+from jobledger_service.transport.limits.in_flight import InFlight
 from jobledger_service.transport.metrics import CallMetrics
 from jobledger_service.transport.refusals import IN_FLIGHT_BOUNDS
 from jobledger_service.transport.server import CannotListenError

@@ -9,9 +9,8 @@ from typing import Final, TypeVar
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.sharing.shares import Shares
-
-from .identity import Caller
-from .refusals import CallRefused, TooManyClaims, TooManyWatches
+from jobledger_service.transport.identity import Caller
+from jobledger_service.transport.refusals import CallRefused, TooManyClaims, TooManyWatches
 
 Name = TypeVar("Name")
 

@@ -9,8 +9,7 @@ from typing import Final
 
 from jobledger_service.sharing.places import Places
 from jobledger_service.sharing.shares import Shares
-
-from .refusals import InFlightFull
+from jobledger_service.transport.refusals import InFlightFull
 
 SMALL: Final = 4_096
 """Bytes up to which a message is not counted: gRPC keeps more than that of each call besides."""

@@ -10,11 +10,12 @@ from limits import RateLimitItem, parse_many
 from limits.errors import ConfigurationError, StorageError
 from limits.storage import storage_from_string
 
-from .identity import Caller
-from .methods import Kind
-from .refusals import RateLimited
+from jobledger_service.transport.identity import Caller
+from jobledger_service.transport.methods import Kind
+from jobledger_service.transport.refusals import RateLimited
+from jobledger_service.transport.units import NANOS_PER_MICROSECOND, NANOS_PER_SECOND
+
 from .token_buckets import MemoryBuckets, RedisBuckets, Shortage, take
-from .units import NANOS_PER_MICROSECOND, NANOS_PER_SECOND
 
 log = structlog.get_logger(__name__)
 

@@ -12,9 +12,8 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from jobledger_service.sharing.places import Places, share_places
-
-from .methods import Context
-from .refusals import InFlightFull, RequestTimedOut
+from jobledger_service.transport.methods import Context
+from jobledger_service.transport.refusals import InFlightFull, RequestTimedOut
 
 if TYPE_CHECKING:
     from jobledger_service.sharing.shares import Shares

@@ -15,7 +15,7 @@ from limits.aio.storage import RedisStorage, Storage
 from limits.aio.storage.redis.redispy import RedispyBridge
 from limits.errors import StorageError
 
-from .units import NANOS_PER_SECOND
+from jobledger_service.transport.units import NANOS_PER_SECOND
 
 CLEANUP_NANOS: Final = 60 * NANOS_PER_SECOND
 """The interval at which full buckets are removed from memory."""

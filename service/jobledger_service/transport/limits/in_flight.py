@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Final
 
 from jobledger_service.sharing.shares import Shares
+from jobledger_service.transport.methods import Kind, Method
 
-from .methods import Kind, Method
 from .receiving import LargeRequests, RequestReceiver
 from .send_turns import SendTurns
 from .sending import Unsent

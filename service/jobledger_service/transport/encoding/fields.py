@@ -6,7 +6,7 @@ from typing import Final, TypeVar, cast
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 
-from .refusals import MalformedRequest
+from jobledger_service.transport.refusals import MalformedRequest
 
 M = TypeVar("M", bound=Message)
 

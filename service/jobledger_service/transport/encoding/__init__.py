@@ -1,0 +1,1 @@
+"""Protobuf by its bytes: an encoded message comes in, checked; encoded parts go out, joined."""
