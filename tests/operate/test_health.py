@@ -17,10 +17,12 @@ from jobledger.v1.system_health_pb2 import (
     SYSTEM_STATUS_DEGRADED,
     SYSTEM_STATUS_HEALTHY,
     SYSTEM_STATUS_UNHEALTHY,
+    ComponentState,
     GetSystemHealthRequest,
     SystemHealth,
 )
-from jobledger_service.core.model.history.vitals import Component, DeliveryCounts, StoreVitals
+from jobledger.v1.system_health_pb2 import ComponentKind as ShownKind
+from jobledger_service.core.model.history.vitals import Component, ComponentKind, DeliveryCounts, StoreVitals
 from jobledger_service.features.artifacts import probes
 from jobledger_service.features.artifacts.probes import PROBE_THREAD, StoreProbes
 from jobledger_service.features.artifacts.rules import Roots, parse_root
@@ -80,8 +82,12 @@ def vitals(store: StoreVitals | None = STORE, **changed: object) -> Vitals:
             "10 webhook deliveries are dead",
         ),
         (vitals(StoreVitals(100, "0001", 1, deliveries=DeliveryCounts(dead=9))), Status.HEALTHY, ""),
-        (vitals(components={"a store": Component(1, "is away")}), Status.DEGRADED, "a store: is away"),
-        (vitals(components={"a store": Component(1)}), Status.HEALTHY, ""),
+        (
+            vitals(components={"a store": Component(ComponentKind.ARTIFACT_STORE, 1, "is away")}),
+            Status.DEGRADED,
+            "a store: is away",
+        ),
+        (vitals(components={"a store": Component(ComponentKind.ARTIFACT_STORE, 1)}), Status.HEALTHY, ""),
         (vitals(clock_ahead=3_600.0), Status.DEGRADED, "3,600 s ahead of the clock"),
         (vitals(clock_ahead=-3_600.0), Status.DEGRADED, "jumped 3,600 s ahead"),
         (vitals(clock_ahead=-1.0), Status.HEALTHY, ""),
@@ -175,6 +181,9 @@ async def test_a_store_of_artifacts_that_is_away_degrades_until_it_is_back(
             if {one.name for one in found.components} == names and len(problems) == expected:
                 assert found.status == (SYSTEM_STATUS_DEGRADED if problems else SYSTEM_STATUS_HEALTHY)
                 assert len(found.reasons) == expected
+                assert {one.kind for one in found.components} == {ShownKind.COMPONENT_KIND_ARTIFACT_STORE}
+                failing = [one.state == ComponentState.COMPONENT_STATE_FAILING for one in found.components]
+                assert (sum(failing), {one.HasField("check_time") for one in found.components}) == (expected, {True})
                 return problems
 
     assert await problems(1) == [f"the directory {away} is not there"]
@@ -196,6 +205,7 @@ async def test_a_store_that_hangs_is_told_in_time_and_asked_once(monkeypatch: py
         monkeypatch.setattr(probes, "PROBE_SECONDS", 0.01)
         components: dict[str, Component] = {}
         stores = StoreProbes(Roots([parse_root("s3://bucket/out/{owner}/")]), components, lambda: 1)
+        assert [component.state for component in components.values()] == ["UNKNOWN"], "it is there before any check"
         for _ in range(3):
             await stores.once()
         assert sum(thread.name == PROBE_THREAD for thread in threading.enumerate()) == 1

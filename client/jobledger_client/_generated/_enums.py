@@ -90,6 +90,26 @@ class ChunkState(ContractEnum):
     """CANCELLED was stopped with its job, before or during its work."""
 
 
+class ComponentKind(ContractEnum):
+    """What a component is."""
+
+    RATE_LIMIT_STORE = 1
+    """RATE_LIMIT_STORE is the Redis where servers count calls together."""
+    ARTIFACT_STORE = 2
+    """ARTIFACT_STORE is a bucket or a directory below which the server may delete artifacts."""
+
+
+class ComponentState(ContractEnum):
+    """How a component was when it was last checked."""
+
+    UNKNOWN = 1
+    """UNKNOWN has not been checked since the server started."""
+    WORKING = 2
+    """WORKING answered as it should."""
+    FAILING = 3
+    """FAILING did not: see the problem."""
+
+
 class ExportFormat(ContractEnum):
     """How exported jobs are written."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from jobledger.v1.system_health_pb2 import SystemHealth
+from jobledger.v1.system_health_pb2 import ComponentHealth, SystemHealth
 from jobledger_client import SystemStatus
 from nicegui import ui
 
@@ -81,7 +81,13 @@ def _parts(health: SystemHealth) -> Iterator[tuple[str, Facts]]:
     if health.replicas:
         yield "Replicas", {replica.name: replica.version for replica in health.replicas}
     if health.components:
-        yield "Also needed", {component.name: component.problem or "works" for component in health.components}
+        yield "Also needed", {component.name: _state(component) for component in health.components}
+
+
+def _state(component: ComponentHealth) -> str:
+    if not component.HasField("check_time"):
+        return "not checked yet"
+    return f"{component.problem or 'works'}, at {local_time(component.check_time)}"
 
 
 def _database(health: SystemHealth) -> Facts:

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n jobledger/v1/system_health.proto\x12\x0cjobledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x18\n\x16GetSystemHealthRequest\"E\n\x17GetSystemHealthResponse\x12*\n\x06health\x18\x01 \x01(\x0b\x32\x1a.jobledger.v1.SystemHealth\"\xe9\x03\n\x0cSystemHealth\x12*\n\x06status\x18\x01 \x01(\x0e\x32\x1a.jobledger.v1.SystemStatus\x12\x0f\n\x07reasons\x18\x02 \x03(\t\x12.\n\ncheck_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x04 \x01(\t\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x08\x64\x61tabase\x18\x06 \x01(\x0b\x32\x1c.jobledger.v1.DatabaseHealth\x12\x30\n\tcommitter\x18\x07 \x01(\x0b\x32\x1d.jobledger.v1.CommitterHealth\x12&\n\x04\x66\x65\x65\x64\x18\x08 \x01(\x0b\x32\x18.jobledger.v1.FeedHealth\x12\x16\n\x0e\x61\x63tive_workers\x18\t \x01(\x05\x12\'\n\x08replicas\x18\n \x03(\x0b\x32\x15.jobledger.v1.Replica\x12-\n\x08webhooks\x18\x0b \x01(\x0b\x32\x1b.jobledger.v1.WebhookHealth\x12\x31\n\ncomponents\x18\x0c \x03(\x0b\x32\x1d.jobledger.v1.ComponentHealth\"`\n\x0f\x43omponentHealth\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12.\n\ncheck_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb3\x02\n\x0e\x44\x61tabaseHealth\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\treachable\x18\x02 \x01(\x08\x12*\n\x07latency\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0eschema_version\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x1c\n\x0f\x64isk_free_bytes\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12/\n\rlabel_indexes\x18\x07 \x03(\x0b\x32\x18.jobledger.v1.LabelIndex\x12\x16\n\x0elost_positions\x18\x08 \x01(\x03\x12-\n\tlost_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\n\x10_disk_free_bytes\")\n\nLabelIndex\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05ready\x18\x02 \x01(\x08\"\xf8\x01\n\x0f\x43ommitterHealth\x12\x0e\n\x06queued\x18\x01 \x01(\x05\x12\x13\n\x0bqueue_limit\x18\x02 \x01(\x05\x12\x17\n\x0flast_batch_size\x18\x03 \x01(\x05\x12\x37\n\x14last_commit_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0flast_commit_age\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12:\n\x17\x63urrent_commit_duration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"=\n\nFeedHealth\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x0b\n\x03lag\x18\x02 \x01(\x03\x12\x10\n\x08watchers\x18\x03 \x01(\x05\"(\n\x07Replica\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"]\n\rWebhookHealth\x12\x0f\n\x07pending\x18\x01 \x01(\x05\x12-\n\noldest_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x64\x65\x61\x64\x18\x03 \x01(\x05*\x81\x01\n\x0cSystemStatus\x12\x1d\n\x19SYSTEM_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15SYSTEM_STATUS_HEALTHY\x10\x01\x12\x1a\n\x16SYSTEM_STATUS_DEGRADED\x10\x02\x12\x1b\n\x17SYSTEM_STATUS_UNHEALTHY\x10\x03\x42P\n\x10\x63om.jobledger.v1B\x11SystemHealthProtoP\x01Z\x18jobledger/v1;jobledgerv1\xaa\x02\x0cJobledger.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n jobledger/v1/system_health.proto\x12\x0cjobledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x18\n\x16GetSystemHealthRequest\"E\n\x17GetSystemHealthResponse\x12*\n\x06health\x18\x01 \x01(\x0b\x32\x1a.jobledger.v1.SystemHealth\"\xe9\x03\n\x0cSystemHealth\x12*\n\x06status\x18\x01 \x01(\x0e\x32\x1a.jobledger.v1.SystemStatus\x12\x0f\n\x07reasons\x18\x02 \x03(\t\x12.\n\ncheck_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x04 \x01(\t\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x08\x64\x61tabase\x18\x06 \x01(\x0b\x32\x1c.jobledger.v1.DatabaseHealth\x12\x30\n\tcommitter\x18\x07 \x01(\x0b\x32\x1d.jobledger.v1.CommitterHealth\x12&\n\x04\x66\x65\x65\x64\x18\x08 \x01(\x0b\x32\x18.jobledger.v1.FeedHealth\x12\x16\n\x0e\x61\x63tive_workers\x18\t \x01(\x05\x12\'\n\x08replicas\x18\n \x03(\x0b\x32\x15.jobledger.v1.Replica\x12-\n\x08webhooks\x18\x0b \x01(\x0b\x32\x1b.jobledger.v1.WebhookHealth\x12\x31\n\ncomponents\x18\x0c \x03(\x0b\x32\x1d.jobledger.v1.ComponentHealth\"\xb8\x01\n\x0f\x43omponentHealth\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12.\n\ncheck_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x04kind\x18\x04 \x01(\x0e\x32\x1b.jobledger.v1.ComponentKind\x12+\n\x05state\x18\x05 \x01(\x0e\x32\x1c.jobledger.v1.ComponentState\"\xb3\x02\n\x0e\x44\x61tabaseHealth\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\treachable\x18\x02 \x01(\x08\x12*\n\x07latency\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0eschema_version\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x1c\n\x0f\x64isk_free_bytes\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12/\n\rlabel_indexes\x18\x07 \x03(\x0b\x32\x18.jobledger.v1.LabelIndex\x12\x16\n\x0elost_positions\x18\x08 \x01(\x03\x12-\n\tlost_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\n\x10_disk_free_bytes\")\n\nLabelIndex\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05ready\x18\x02 \x01(\x08\"\xf8\x01\n\x0f\x43ommitterHealth\x12\x0e\n\x06queued\x18\x01 \x01(\x05\x12\x13\n\x0bqueue_limit\x18\x02 \x01(\x05\x12\x17\n\x0flast_batch_size\x18\x03 \x01(\x05\x12\x37\n\x14last_commit_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0flast_commit_age\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12:\n\x17\x63urrent_commit_duration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"=\n\nFeedHealth\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x0b\n\x03lag\x18\x02 \x01(\x03\x12\x10\n\x08watchers\x18\x03 \x01(\x05\"(\n\x07Replica\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"]\n\rWebhookHealth\x12\x0f\n\x07pending\x18\x01 \x01(\x05\x12-\n\noldest_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x64\x65\x61\x64\x18\x03 \x01(\x05*\x81\x01\n\x0cSystemStatus\x12\x1d\n\x19SYSTEM_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15SYSTEM_STATUS_HEALTHY\x10\x01\x12\x1a\n\x16SYSTEM_STATUS_DEGRADED\x10\x02\x12\x1b\n\x17SYSTEM_STATUS_UNHEALTHY\x10\x03*w\n\rComponentKind\x12\x1e\n\x1a\x43OMPONENT_KIND_UNSPECIFIED\x10\x00\x12#\n\x1f\x43OMPONENT_KIND_RATE_LIMIT_STORE\x10\x01\x12!\n\x1d\x43OMPONENT_KIND_ARTIFACT_STORE\x10\x02*\x88\x01\n\x0e\x43omponentState\x12\x1f\n\x1b\x43OMPONENT_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43OMPONENT_STATE_UNKNOWN\x10\x01\x12\x1b\n\x17\x43OMPONENT_STATE_WORKING\x10\x02\x12\x1b\n\x17\x43OMPONENT_STATE_FAILING\x10\x03\x42P\n\x10\x63om.jobledger.v1B\x11SystemHealthProtoP\x01Z\x18jobledger/v1;jobledgerv1\xaa\x02\x0cJobledger.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,26 +34,30 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'jobledger.v1.system_health_
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020com.jobledger.v1B\021SystemHealthProtoP\001Z\030jobledger/v1;jobledgerv1\252\002\014Jobledger.V1'
-  _globals['_SYSTEMSTATUS']._serialized_start=1607
-  _globals['_SYSTEMSTATUS']._serialized_end=1736
+  _globals['_SYSTEMSTATUS']._serialized_start=1696
+  _globals['_SYSTEMSTATUS']._serialized_end=1825
+  _globals['_COMPONENTKIND']._serialized_start=1827
+  _globals['_COMPONENTKIND']._serialized_end=1946
+  _globals['_COMPONENTSTATE']._serialized_start=1949
+  _globals['_COMPONENTSTATE']._serialized_end=2085
   _globals['_GETSYSTEMHEALTHREQUEST']._serialized_start=115
   _globals['_GETSYSTEMHEALTHREQUEST']._serialized_end=139
   _globals['_GETSYSTEMHEALTHRESPONSE']._serialized_start=141
   _globals['_GETSYSTEMHEALTHRESPONSE']._serialized_end=210
   _globals['_SYSTEMHEALTH']._serialized_start=213
   _globals['_SYSTEMHEALTH']._serialized_end=702
-  _globals['_COMPONENTHEALTH']._serialized_start=704
-  _globals['_COMPONENTHEALTH']._serialized_end=800
-  _globals['_DATABASEHEALTH']._serialized_start=803
-  _globals['_DATABASEHEALTH']._serialized_end=1110
-  _globals['_LABELINDEX']._serialized_start=1112
-  _globals['_LABELINDEX']._serialized_end=1153
-  _globals['_COMMITTERHEALTH']._serialized_start=1156
-  _globals['_COMMITTERHEALTH']._serialized_end=1404
-  _globals['_FEEDHEALTH']._serialized_start=1406
-  _globals['_FEEDHEALTH']._serialized_end=1467
-  _globals['_REPLICA']._serialized_start=1469
-  _globals['_REPLICA']._serialized_end=1509
-  _globals['_WEBHOOKHEALTH']._serialized_start=1511
-  _globals['_WEBHOOKHEALTH']._serialized_end=1604
+  _globals['_COMPONENTHEALTH']._serialized_start=705
+  _globals['_COMPONENTHEALTH']._serialized_end=889
+  _globals['_DATABASEHEALTH']._serialized_start=892
+  _globals['_DATABASEHEALTH']._serialized_end=1199
+  _globals['_LABELINDEX']._serialized_start=1201
+  _globals['_LABELINDEX']._serialized_end=1242
+  _globals['_COMMITTERHEALTH']._serialized_start=1245
+  _globals['_COMMITTERHEALTH']._serialized_end=1493
+  _globals['_FEEDHEALTH']._serialized_start=1495
+  _globals['_FEEDHEALTH']._serialized_end=1556
+  _globals['_REPLICA']._serialized_start=1558
+  _globals['_REPLICA']._serialized_end=1598
+  _globals['_WEBHOOKHEALTH']._serialized_start=1600
+  _globals['_WEBHOOKHEALTH']._serialized_end=1693
 # @@protoc_insertion_point(module_scope)

@@ -49,6 +49,58 @@ SYSTEM_STATUS_UNHEALTHY: SystemStatus.ValueType  # 3
 """SYSTEM_STATUS_UNHEALTHY does not work: reads or writes are refused, or soon will be."""
 Global___SystemStatus: _TypeAlias = SystemStatus  # noqa: Y015
 
+class _ComponentKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ComponentKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ComponentKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COMPONENT_KIND_UNSPECIFIED: _ComponentKind.ValueType  # 0
+    """COMPONENT_KIND_UNSPECIFIED is never returned."""
+    COMPONENT_KIND_RATE_LIMIT_STORE: _ComponentKind.ValueType  # 1
+    """COMPONENT_KIND_RATE_LIMIT_STORE is the Redis where servers count calls together."""
+    COMPONENT_KIND_ARTIFACT_STORE: _ComponentKind.ValueType  # 2
+    """COMPONENT_KIND_ARTIFACT_STORE is a bucket or a directory below which the server may delete artifacts."""
+
+class ComponentKind(_ComponentKind, metaclass=_ComponentKindEnumTypeWrapper):
+    """ComponentKind is what a component is."""
+
+COMPONENT_KIND_UNSPECIFIED: ComponentKind.ValueType  # 0
+"""COMPONENT_KIND_UNSPECIFIED is never returned."""
+COMPONENT_KIND_RATE_LIMIT_STORE: ComponentKind.ValueType  # 1
+"""COMPONENT_KIND_RATE_LIMIT_STORE is the Redis where servers count calls together."""
+COMPONENT_KIND_ARTIFACT_STORE: ComponentKind.ValueType  # 2
+"""COMPONENT_KIND_ARTIFACT_STORE is a bucket or a directory below which the server may delete artifacts."""
+Global___ComponentKind: _TypeAlias = ComponentKind  # noqa: Y015
+
+class _ComponentState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ComponentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ComponentState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COMPONENT_STATE_UNSPECIFIED: _ComponentState.ValueType  # 0
+    """COMPONENT_STATE_UNSPECIFIED is never returned."""
+    COMPONENT_STATE_UNKNOWN: _ComponentState.ValueType  # 1
+    """COMPONENT_STATE_UNKNOWN has not been checked since the server started."""
+    COMPONENT_STATE_WORKING: _ComponentState.ValueType  # 2
+    """COMPONENT_STATE_WORKING answered as it should."""
+    COMPONENT_STATE_FAILING: _ComponentState.ValueType  # 3
+    """COMPONENT_STATE_FAILING did not: see the problem."""
+
+class ComponentState(_ComponentState, metaclass=_ComponentStateEnumTypeWrapper):
+    """ComponentState is how a component was when it was last checked."""
+
+COMPONENT_STATE_UNSPECIFIED: ComponentState.ValueType  # 0
+"""COMPONENT_STATE_UNSPECIFIED is never returned."""
+COMPONENT_STATE_UNKNOWN: ComponentState.ValueType  # 1
+"""COMPONENT_STATE_UNKNOWN has not been checked since the server started."""
+COMPONENT_STATE_WORKING: ComponentState.ValueType  # 2
+"""COMPONENT_STATE_WORKING answered as it should."""
+COMPONENT_STATE_FAILING: ComponentState.ValueType  # 3
+"""COMPONENT_STATE_FAILING did not: see the problem."""
+Global___ComponentState: _TypeAlias = ComponentState  # noqa: Y015
+
 @_typing.final
 class GetSystemHealthRequest(_message.Message):
     """GetSystemHealthRequest has no fields."""
@@ -153,8 +205,9 @@ class SystemHealth(_message.Message):
     @_builtins.property
     def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComponentHealth]:
         """components are the server's other dependencies, working or not: the Redis where servers count calls together, and
-        the object stores and directories below which it may delete artifacts. One that does not work makes the status
-        DEGRADED, never worse. Empty: there are none.
+        the object stores and directories below which it may delete artifacts. A store of artifacts is checked every 30 s,
+        whatever is called, and is here from the start. A component that fails makes the status DEGRADED, never worse. Empty:
+        there are none.
         """
 
     def __init__(
@@ -190,13 +243,19 @@ class ComponentHealth(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
     CHECK_TIME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """name says what it is: "rate limit store", or "artifact store s3://bucket"."""
     problem: _builtins.str
-    """problem is a sentence about why it does not work. Empty: it works."""
+    """problem is a sentence about why it does not work. Empty unless FAILING."""
+    kind: Global___ComponentKind.ValueType
+    """kind is what it is, never UNSPECIFIED."""
+    state: Global___ComponentState.ValueType
+    """state is how it was then, never UNSPECIFIED."""
     @_builtins.property
     def check_time(self) -> _timestamp_pb2.Timestamp:
-        """check_time is when it was checked."""
+        """check_time is when it was last checked. Absent: it has not been."""
 
     def __init__(
         self,
@@ -204,10 +263,12 @@ class ComponentHealth(_message.Message):
         name: _builtins.str = ...,
         problem: _builtins.str = ...,
         check_time: _timestamp_pb2.Timestamp | None = ...,
+        kind: Global___ComponentKind.ValueType = ...,
+        state: Global___ComponentState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "name", b"name", "problem", b"problem"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "kind", b"kind", "name", b"name", "problem", b"problem", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

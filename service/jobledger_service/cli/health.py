@@ -58,9 +58,15 @@ def as_text(health: api.SystemHealth) -> str:
         rows.append(("webhooks", f"{health.webhooks.pending:,} deliveries wait, the oldest for {age:,} s"))
     if health.webhooks.dead:
         rows.append(("webhooks", f"{health.webhooks.dead:,} deliveries are dead"))
-    rows += [("component", f"{component.name}: {component.problem or 'works'}") for component in health.components]
+    rows += [("component", f"{component.name}: {_state(component)}") for component in health.components]
     rows += [("replica", f"{replica.name}, version {replica.version}") for replica in health.replicas]
     return "\n".join([*lines, *(f"{name:12} {value}" for name, value in rows)])
+
+
+def _state(component: api.ComponentHealth) -> str:
+    if not component.HasField("check_time"):
+        return "not checked yet"
+    return f"{component.problem or 'works'}, at {component.check_time.ToJsonString()}"
 
 
 def _seconds(duration: Duration) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Final
 
-from jobledger_service.core.model.history.vitals import Component
+from jobledger_service.core.model.history.vitals import Component, ComponentKind
 from jobledger_service.core.model.micros import Micros
 
 from .objects import has_bucket
@@ -29,6 +29,7 @@ class StoreProbes:
         self._stores = {_name_of(root): root for root in roots.all}
         self._running: dict[str, asyncio.Future[str]] = {}
         self._components = components
+        components.update(dict.fromkeys(self._stores, Component(ComponentKind.ARTIFACT_STORE)))
         self._clock = clock
 
     async def once(self) -> bool:
@@ -42,7 +43,7 @@ class StoreProbes:
             answer = self._running[name] = _on_thread(partial(probe, self._stores[name]))
         await asyncio.wait({answer}, timeout=PROBE_SECONDS)
         problem = answer.result() if answer.done() else f"it has not answered within {PROBE_SECONDS:g} s"
-        self._components[name] = Component(self._clock(), problem)
+        self._components[name] = Component(ComponentKind.ARTIFACT_STORE, self._clock(), problem)
 
 
 def probe(root: Root) -> str:

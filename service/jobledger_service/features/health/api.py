@@ -9,6 +9,7 @@ from msgspec import Struct as MsgStruct
 from jobledger_service import VERSION
 from jobledger_service.core.api.convert import MICROS, duration, maker, timestamp
 from jobledger_service.core.api.services import ADMIN_SERVICE
+from jobledger_service.core.model.history.vitals import Component
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
@@ -38,10 +39,17 @@ def system_health(health: Health, database_kind: str, start_time: Micros) -> api
         if vitals.store
         else (),
         webhooks=_webhooks(vitals),
-        components=[
-            api.ComponentHealth(name=name, problem=component.problem, check_time=timestamp(component.check_time))
-            for name, component in vitals.components.items()
-        ],
+        components=[_component(name, component) for name, component in sorted(vitals.components.items())],
+    )
+
+
+def _component(name: str, component: Component) -> api.ComponentHealth:
+    return api.ComponentHealth(
+        name=name,
+        problem=component.problem,
+        check_time=None if component.check_time is None else timestamp(component.check_time),
+        kind=api.ComponentKind.Value(f"COMPONENT_KIND_{component.kind}"),
+        state=api.ComponentState.Value(f"COMPONENT_STATE_{component.state}"),
     )
 
 

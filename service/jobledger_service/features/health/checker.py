@@ -10,7 +10,7 @@ from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.model.bounds.limits import SECOND
-from jobledger_service.core.model.history.vitals import Component, StoreVitals
+from jobledger_service.core.model.history.vitals import Component, ComponentKind, StoreVitals
 from jobledger_service.core.model.history.writer_level import may_write
 from jobledger_service.core.model.refusals.errors import Refusal
 from jobledger_service.core.opening import indexed_labels_of
@@ -92,7 +92,7 @@ class HealthChecker:
         if limiter is None or not limiter.is_shared:
             return {}
         problem = "" if await limiter.check_store() else "it does not answer: this server counts only its own calls"
-        return {"rate limit store": Component(self._kernel.clock(), problem)}
+        return {"rate limit store": Component(ComponentKind.RATE_LIMIT_STORE, self._kernel.clock(), problem)}
 
     async def _probe_result(self) -> tuple[StoreVitals, float] | None:
         """Query the database, or wait for the query that is still running."""

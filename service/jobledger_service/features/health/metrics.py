@@ -45,7 +45,8 @@ def _components(vitals: Vitals) -> GaugeMetricFamily:
     family = GaugeMetricFamily("jobledger_component_up", sentence, labels=("component",))
     family.add_metric(("database",), float(vitals.store is not None))
     for name, component in vitals.components.items():
-        family.add_metric((name,), float(not component.problem))
+        if component.check_time is not None:
+            family.add_metric((name,), float(not component.problem))
     return family
 
 

@@ -1,6 +1,7 @@
 """Facts about a database, for the health of the server."""
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct as MsgStruct
@@ -18,12 +19,36 @@ class Replica(MsgStruct, frozen=True):
     version: str
 
 
+class ComponentKind(StrEnum):
+    """What a component is."""
+
+    RATE_LIMIT_STORE = "RATE_LIMIT_STORE"
+    ARTIFACT_STORE = "ARTIFACT_STORE"
+
+
+class ComponentState(StrEnum):
+    """How a component was when it was last checked."""
+
+    UNKNOWN = "UNKNOWN"
+    WORKING = "WORKING"
+    FAILING = "FAILING"
+
+
 class Component(MsgStruct, frozen=True):
     """Something else that the server depends on, as it was when it was last checked, in microseconds since 1970."""
 
-    check_time: Micros
+    kind: ComponentKind
+    check_time: Micros | None = None
+    """None before the first check."""
     problem: str = ""
     """Why it does not work; empty when it does."""
+
+    @property
+    def state(self) -> ComponentState:
+        """How it was then."""
+        if self.check_time is None:
+            return ComponentState.UNKNOWN
+        return ComponentState.FAILING if self.problem else ComponentState.WORKING
 
 
 class DeliveryCounts(MsgStruct, frozen=True):
