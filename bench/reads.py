@@ -80,17 +80,17 @@ class Reader:
         completed = {"filter": {"states": [JobState.JOB_STATE_COMPLETED]}}
         orders: dict[str, dict[str, Any]] = {
             "all, newest first": {},
-            "all, by priority": {"order": JobOrder.JOB_ORDER_PRIORITY},
-            "all, by update": {"order": JobOrder.JOB_ORDER_UPDATE_TIME},
+            "all, by priority": {"order": JobOrder.JOB_ORDER_PRIORITY_DESC},
+            "all, by update": {"order": JobOrder.JOB_ORDER_UPDATE_TIME_DESC},
             "COMPLETED, newest first": completed,
-            "COMPLETED, by end": {**completed, "order": JobOrder.JOB_ORDER_END_TIME},
+            "COMPLETED, by end": {**completed, "order": JobOrder.JOB_ORDER_END_TIME_DESC},
             "one kind, newest first": {"filter": {"kinds": ["ocr.pages"]}},
             **{
                 f"an indexed label, {name}": {"filter": {"labels": {"team": "documents"}}, "order": order}
                 for name, order in (
-                    ("newest first", JobOrder.JOB_ORDER_CREATE_TIME),
-                    ("by end", JobOrder.JOB_ORDER_END_TIME),
-                    ("by priority", JobOrder.JOB_ORDER_PRIORITY),
+                    ("newest first", JobOrder.JOB_ORDER_CREATE_TIME_DESC),
+                    ("by end", JobOrder.JOB_ORDER_END_TIME_DESC),
+                    ("by priority", JobOrder.JOB_ORDER_PRIORITY_DESC),
                 )
             },
         }

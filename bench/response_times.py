@@ -79,7 +79,7 @@ class Console:
         """Return a call for one job."""
         return lambda n: self.jobs.GetJob(GetJobRequest(job_id=self.job(n).job_id, view=view))
 
-    def page(self, order: "JobOrder.ValueType" = JobOrder.JOB_ORDER_CREATE_TIME, **conditions: Any) -> Call:  # noqa: ANN401  fields of a filter
+    def page(self, order: "JobOrder.ValueType" = JobOrder.JOB_ORDER_CREATE_TIME_DESC, **conditions: Any) -> Call:  # noqa: ANN401  fields of a filter
         """Return a call for a page of a list; a condition may be a function of the known job of a call."""
 
         def call(n: int) -> Any:  # noqa: ANN401  a reply
@@ -101,8 +101,8 @@ class Console:
             "GetJob, view STATUS": (50, self.get(JobView.JOB_VIEW_STATUS)),
             "GetJob, view FULL": (50, self.get(JobView.JOB_VIEW_FULL)),
             "ListJobs, newest": (100, self.page()),
-            "ListJobs, COMPLETED by end": (100, self.page(JobOrder.JOB_ORDER_END_TIME, states=completed)),
-            "ListJobs, by priority": (100, self.page(JobOrder.JOB_ORDER_PRIORITY)),
+            "ListJobs, COMPLETED by end": (100, self.page(JobOrder.JOB_ORDER_END_TIME_DESC, states=completed)),
+            "ListJobs, by priority": (100, self.page(JobOrder.JOB_ORDER_PRIORITY_DESC)),
             "ListJobs, FAILED of a kind": (100, self.page(states=failed, kinds=["transcode.video"])),
             "ListJobs, a week, priority 7 to 10": (100, self.page(create_time=week, min_priority=7)),
             "search, a file name": (200, self.page(search=file_name)),

@@ -49,7 +49,9 @@ def run(stack: ExitStack, target: str, folder: Path) -> None:
     for name in TABS:
         say(f"  tab {name:<11} {tab(client, 'ada', name).page().total_size}")
     today = datetime.now(tz=UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    ended_today = tab(client, "ada", "completed", "failed", search="sing city", since=today, order=JobOrder.END_TIME)
+    ended_today = tab(
+        client, "ada", "completed", "failed", search="sing city", since=today, order=JobOrder.END_TIME_DESC
+    )
     say(f"  ended today, with the words sing… and city…: {', '.join(job.display_name for job in ended_today)}")
     if page["video"] is None:
         raise SystemExit("the job has no video")

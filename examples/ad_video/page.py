@@ -61,8 +61,7 @@ def tab(
     search: str = "",
     since: datetime | None = None,
     until: datetime | None = None,
-    order: JobOrder = JobOrder.CREATE_TIME,
-    ascending: bool = False,
+    order: JobOrder = JobOrder.CREATE_TIME_DESC,
     page_size: int = 20,
     page_token: str = "",
 ) -> Pages[ListJobsResponse, Job]:
@@ -79,7 +78,6 @@ def tab(
         search=search,
         create_time=(since, until),
         order=order,
-        ascending=ascending,
         page_size=page_size,
         page_token=page_token,
     )

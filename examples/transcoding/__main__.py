@@ -81,7 +81,7 @@ def fail_one(studio: Studio) -> None:
 def look(studio: Studio) -> None:
     """Ask what a console asks."""
     client = studio.client
-    page = client.list_jobs(kinds=[KIND], order=JobOrder.UPDATE_TIME, page_size=100).page()
+    page = client.list_jobs(kinds=[KIND], order=JobOrder.UPDATE_TIME_DESC, page_size=100).page()
     say(f"\n{page.total_size} jobs: {asdict(console.figures(client))}")
     batch = client.batch_get_jobs([job.job_id for job in page.jobs], view=JobView.STATUS)
     say(f"In one batch: {', '.join(JobState(job.state).name for job in batch.jobs)}")

@@ -82,7 +82,7 @@ def test_list_shows_and_filters(shell: Shell, kind: str):
     assert shell.json("list", "--kind", kind, "--search", "CAT 1")["totalSize"] == "1"
     many = ["--kind", kind, "--kind", f"{kind}.other", "--state", "queued", "--state", "running", "--search", "cat"]
     times = ["--created-since", "1h", "--updated-since", "1h", "--min-priority", "5", "--max-priority", "5"]
-    assert shell.json("list", *many, *times, "--order", "priority")["totalSize"] == "3"
+    assert shell.json("list", *many, *times, "--order", "priority_asc")["totalSize"] == "3"
     assert shell.json("list", *many, "--updated-before", "1h", "--label", "no=such")["totalSize"] == "0"
     assert shell.json("list", "--kind", kind, "--created-before", "1h")["totalSize"] == "0"
     keyed = shell("create", kind, "--unique-key", "once", "--label", "team=a").strip()
@@ -218,7 +218,7 @@ def test_jobs_of_the_service_are_shown_when_they_are_asked_for(shell: Shell, kin
     ("line", "completed"),
     [
         ("jobledger list --state C", "CANCELLING\nCOMPLETED\nCANCELLED\n"),
-        ("jobledger list --order P", "PRIORITY\n"),
+        ("jobledger list --order PRIORITY_A", "PRIORITY_ASC\n"),
         ("jobledger get {job_id}", "{job_id}.done\n"),
         ("jobledger retry other {job_id}", "{job_id}.done\n"),
         ("jobledger list --kind {kind}", "{kind}\n"),

@@ -82,8 +82,7 @@ def test_every_part_of_the_filter_arrives(service: Played):
             end_time=(None, start),
             labels={"team": "search"},
             search="cat",
-            order=JobOrder.PRIORITY,
-            ascending=True,
+            order=JobOrder.PRIORITY_ASC,
             view=JobView.FULL,
         ).page()
     )
@@ -97,11 +96,7 @@ def test_every_part_of_the_filter_arrives(service: Played):
     assert not request.filter.HasField("update_time")
     assert request.filter.end_time.end_time.ToDatetime(tzinfo=UTC) == start
     assert (dict(request.filter.labels), request.filter.search) == ({"team": "search"}, "cat")
-    assert (request.order, request.ascending, request.view) == (
-        JobOrder.PRIORITY,
-        True,
-        JobView.FULL,
-    )
+    assert (request.order, request.view) == (JobOrder.PRIORITY_ASC, JobView.FULL)
 
 
 def test_a_name_of_a_state_is_refused_before_it_is_sent(service: Played):

@@ -25,6 +25,7 @@ from jobledger_client import (
     JobEndedError,
     JobNotEndedError,
     JobNotFoundError,
+    JobOrder,
     JobState,
     JobView,
     PageTokenInvalidError,
@@ -89,7 +90,9 @@ async def test_a_life_in_the_asynchronous_client(client: AsyncJobClient, kind: s
 
 async def test_a_list_is_read_over_its_pages_and_watched_from_its_cursor(client: AsyncJobClient, kind: str):
     ids = [(await client.create_job(kind, display_name=f"job {number}")).job.job_id for number in range(5)]
-    assert [job.job_id async for job in client.list_jobs(kinds=[kind], page_size=2, ascending=True)] == ids
+    assert [
+        job.job_id async for job in client.list_jobs(kinds=[kind], page_size=2, order=JobOrder.CREATE_TIME_ASC)
+    ] == ids
     page = await client.list_jobs(kinds=[kind], page_size=2).page()
     assert (page.total_size, bool(page.next_page_token)) == (5, True)
     watch = client.watch_jobs(cursor=page.cursor, kinds=[kind], timeout=CALL_TIMEOUT)

@@ -90,7 +90,7 @@ async def follow(job_id: str) -> list[str]:
                         break
                 if any(change.type == ChangeType.CLAIMED for change in message.event.changes):
                     seen += [chunk.worker for chunk in message.chunks if chunk.state == ChunkState.PROCESSING]
-        async for job in client.list_jobs(order=JobOrder.PRIORITY, view=JobView.STATUS, states=[JobState.RUNNING]):
+        async for job in client.list_jobs(order=JobOrder.PRIORITY_DESC, view=JobView.STATUS, states=[JobState.RUNNING]):
             seen.append(job.job_id)
     return seen
 

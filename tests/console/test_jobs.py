@@ -46,11 +46,11 @@ def test_filters_and_order_are_in_the_address(
     page.get_by_label("Label").fill("team=search")
     page.get_by_role("link", name="film 1").wait_for(state="detached")
     page.get_by_label("Order").select_option("lowest priority first")
-    page.wait_for_url(re.compile("order=priority-up"))
+    page.wait_for_url(re.compile("order=priority_asc"))
     expect(page.locator("table.data a")).to_have_text(["film 0", "film 2"])
     page.get_by_role("button", name="cancelled").click()
     page.get_by_text("No job matches").wait_for()
-    assert page.url.endswith(f"/?state=CANCELLED&kind={kind}&label=team%3Dsearch&order=priority-up")
+    assert page.url.endswith(f"/?state=CANCELLED&kind={kind}&label=team%3Dsearch&order=priority_asc")
 
     page.reload()
     page.get_by_text("No job matches").wait_for()

@@ -79,7 +79,7 @@ def test_pictures(start_server: StartServer, start_console: StartConsole, open_p
 
 def take_all(address: str, open_page: OpenPage, take: Take) -> None:
     """Take the pictures of the main pages."""
-    page = open_page(f"{address}/?order=update_time-down")
+    page = open_page(f"{address}/?order=update_time_desc")
     page.get_by_role("link", name="Images of archive.example.org").wait_for()
     take(page, "console-jobs")
     dark = open_page(f"{address}/jobs/{LARGE}", dark=True)

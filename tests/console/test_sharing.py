@@ -22,7 +22,7 @@ def test_pages_with_equal_questions_share_a_watch(
     client.create_job(kind, job_id=kind, display_name="shared")
     before = client.admin.get_quota().watch_count
     first = open_page(f"{console.address}/?kind={kind}")
-    addresses = [f"/?kind={kind}{order}" for order in ("", "&order=priority-up", "&order=create_time-up", "")]
+    addresses = [f"/?kind={kind}{order}" for order in ("", "&order=priority_asc", "&order=create_time_asc", "")]
     addresses += [f"/jobs/{kind}"] * 3
     pages = [first, *(open_page(console.address + address, in_context_of=first) for address in addresses)]
     for page in pages[:5]:

@@ -41,15 +41,14 @@ Connect = Callable[[Server], Api]
 CONFIGURATION = 78
 LAST = 2**63
 IN = LabelOperator.Value("LABEL_OPERATOR_IN")
-CREATION, END, PRIORITY, UPDATE = (
-    JobOrder.Value(f"JOB_ORDER_{name}") for name in ("CREATE_TIME", "END_TIME", "PRIORITY", "UPDATE_TIME")
-)
-VALUES: dict[int, Callable[[Job], int]] = {
-    CREATION: lambda job: job.create_time.ToNanoseconds(),
-    UPDATE: lambda job: job.update_time.ToNanoseconds(),
-    PRIORITY: lambda job: job.priority,
-    END: lambda job: job.end_time.ToNanoseconds() if job.HasField("end_time") else LAST,
+VALUES: dict[str, Callable[[Job], int]] = {
+    "CREATE_TIME": lambda job: job.create_time.ToNanoseconds(),
+    "UPDATE_TIME": lambda job: job.update_time.ToNanoseconds(),
+    "PRIORITY": lambda job: job.priority,
+    "END_TIME": lambda job: job.end_time.ToNanoseconds() if job.HasField("end_time") else LAST,
 }
+ORDERS = {name: (VALUES[name[10:].rpartition("_")[0]], name.endswith("_ASC")) for name in JobOrder.keys()[1:]}
+"""What each order sorts by, and whether ascending."""
 
 
 async def ready(api: Api, *names: str) -> None:
@@ -102,19 +101,15 @@ async def check(api: Api, users: Iterable[str]) -> None:
             lambda job: job.labels.get("user") == some[0] and job.labels.get("env") == "test" and job.priority >= 5,
         ),
     ]
-    for order, value in VALUES.items():
-        for ascending in (False, True):
-            ordered = sorted(
-                everything,
-                key=lambda job: (value(job), job.create_time.ToNanoseconds(), job.job_id),
-                reverse=not ascending,
-            )
-            for wanted, matches in filters:
-                listed = await pages(api, 7, filter=JobFilter(**wanted), order=order, ascending=ascending)
-                assert [job.job_id for job in listed] == [job.job_id for job in ordered if matches(job)], (
-                    order,
-                    wanted,
-                )
+    for order, (value, ascending) in ORDERS.items():
+        ordered = sorted(
+            everything,
+            key=lambda job: (value(job), job.create_time.ToNanoseconds(), job.job_id),
+            reverse=not ascending,
+        )
+        for wanted, matches in filters:
+            listed = await pages(api, 7, filter=JobFilter(**wanted), order=order)
+            assert [job.job_id for job in listed] == [job.job_id for job in ordered if matches(job)], (order, wanted)
     first = await api.list_jobs(filter=JobFilter(labels={"user": some[0]}), page_size=1)
     assert first.total_size == sum(job.labels.get("user") == some[0] for job in everything)
     assert not first.total_is_lower_bound
@@ -223,17 +218,9 @@ async def test_a_page_token_continues_its_list_when_other_labels_are_indexed(
     await api.jobs.BatchCreateJobs(BatchCreateJobsRequest(requests=creations))
     for number in range(0, 20, 3):
         await api.cancel(f"j{number:02}")
-    ways = [(order, ascending) for order in VALUES for ascending in (False, True)]
     filters = [JobFilter(labels={"user": "ada"}), JobFilter(labels={"user": "ada", "env": "test"}, states=[QUEUED])]
-    walks = [
-        ListJobsRequest(filter=wanted, order=order, ascending=ascending, page_size=4)
-        for wanted in filters
-        for order, ascending in ways
-    ]
-    expected = [
-        [job.job_id for job in await pages(api, filter=walk.filter, order=walk.order, ascending=walk.ascending)]
-        for walk in walks
-    ]
+    walks = [ListJobsRequest(filter=wanted, order=order, page_size=4) for wanted in filters for order in ORDERS]
+    expected = [[job.job_id for job in await pages(api, filter=walk.filter, order=walk.order)] for walk in walks]
     found: list[list[str]] = [[] for _ in walks]
     for labels in ("user", "env", ""):
         if labels != "user":
@@ -267,7 +254,7 @@ async def test_in_with_many_values_is_bounded_and_finds_a_value_of_each_job(
     )
     await ready(api, "user")
     hundred = [f"u{number}" for number in range(100)]
-    for order in VALUES:
+    for order in ORDERS:
         for states in ([], [QUEUED]):
             condition = LabelCondition(name="user", operator=IN, values=hundred)
             found = await pages(api, 30, filter=JobFilter(label_conditions=[condition], states=states), order=order)
@@ -291,7 +278,7 @@ async def test_owners_with_the_same_value_see_their_own_jobs(start_server: Start
         apis[owner] = KeyedApi(server.target, (await admin.make(CALLER, owner=owner)).token)
         made[owner] = {(await apis[owner].create(fresh_kind(), labels={"user": "ada"})).job_id for _ in range(3)}
     for owner, api in apis.items():
-        for order in VALUES:
+        for order in ORDERS:
             found = await pages(api, 2, filter=JobFilter(labels={"user": "ada"}), order=order)
             assert {job.job_id for job in found} == made[owner]
         await api.channel.close()
@@ -313,7 +300,7 @@ async def test_a_replica_writes_the_labels_that_the_ledger_names(
     await ready(newer, "user")
     after = await api.job_in(COMPLETED, fresh_kind(), labels={"user": user})
     for one in (api, newer):
-        found = await pages(one, 1, filter=JobFilter(labels={"user": user}), order=END)
+        found = await pages(one, 1, filter=JobFilter(labels={"user": user}), order=JobOrder.JOB_ORDER_END_TIME_DESC)
         assert [job.job_id for job in found] == [before.job_id, after.job_id]
 
 

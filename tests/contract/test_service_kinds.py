@@ -7,7 +7,12 @@ import pytest
 from jobledger.v1.bulk_pb2 import CancelJobsRequest, DeleteJobsRequest
 from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest
 from jobledger.v1.filter_pb2 import JobFilter
-from jobledger.v1.job_service_pb2 import JOB_ORDER_PRIORITY, WatchJobsRequest, WatchMessageType
+from jobledger.v1.job_service_pb2 import (
+    JOB_ORDER_PRIORITY_ASC,
+    JOB_ORDER_PRIORITY_DESC,
+    WatchJobsRequest,
+    WatchMessageType,
+)
 from jobledger.v1.stats_pb2 import STATS_STEP_HOUR
 
 from tests.bulk.runs import ended
@@ -57,7 +62,7 @@ async def seen(api: Api, wanted: JobFilter) -> set[str]:
 
 async def test_jobs_of_the_service_are_left_out_unless_they_are_asked_for_or_named(fresh: Api):
     ids, run = await with_a_run(fresh)
-    for fields in ({}, {"order": JOB_ORDER_PRIORITY}, {"page_size": 2}, {"ascending": True}):
+    for fields in ({}, {"order": JOB_ORDER_PRIORITY_DESC}, {"page_size": 2}, {"order": JOB_ORDER_PRIORITY_ASC}):
         assert await listed(fresh, JobFilter(), **fields) == (set(ids), 2)
     assert await listed(fresh, JobFilter(search="CancelJobs")) == (set(), 0)
     assert await listed(fresh, JobFilter(search="CancelJobs", include_service_jobs=True)) == ({run}, 1)

@@ -156,16 +156,16 @@ class TestTroubleToday:
         assert len(list(tab(caller, "grace", "pending", search="kettle", page_size=100))) == 70
         assert names(tab(caller, "grace", search="silent")) == []
 
-    @pytest.mark.parametrize("ascending", [True, False])
-    @pytest.mark.parametrize("order", [JobOrder.CREATE_TIME, JobOrder.UPDATE_TIME, JobOrder.PRIORITY])
-    def test_every_order(self, caller: JobClient, films: list[Job], order: JobOrder, ascending: bool):
-        found = list(tab(caller, "grace", order=order, ascending=ascending, page_size=100))
-        values = [getattr(job, order.name.lower()) for job in found]
+    @pytest.mark.parametrize("order", [order for order in JobOrder if not order.name.startswith("END_TIME")])
+    def test_every_order(self, caller: JobClient, films: list[Job], order: JobOrder):
+        found = list(tab(caller, "grace", order=order, page_size=100))
+        field, _, direction = order.name.lower().rpartition("_")
+        values = [getattr(job, field) for job in found]
         keys = [value if isinstance(value, int) else value.ToNanoseconds() for value in values]
-        assert (len(keys), keys) == (len(films), sorted(keys, reverse=not ascending))
+        assert (len(keys), keys) == (len(films), sorted(keys, reverse=direction == "desc"))
 
     def test_those_that_ended_in_their_order(self, caller: JobClient, films: list[Job]):
-        ended = caller.list_jobs(labels={"user": "grace"}, states=[JobState.CANCELLED], order=JobOrder.END_TIME)
+        ended = caller.list_jobs(labels={"user": "grace"}, states=[JobState.CANCELLED], order=JobOrder.END_TIME_DESC)
         assert [job.job_id for job in ended] == [job.job_id for job in films[::3]], "the last to end was the first made"
 
 

@@ -41,19 +41,18 @@ def test_lists_by_state_priority_dates_and_name(caller: JobClient, shelf: str):
         assert [job.job_id for job in jobs] == found
 
 
-@pytest.mark.parametrize("ascending", [True, False])
-@pytest.mark.parametrize(
-    ("order", "field"),
-    [(JobOrder.CREATE_TIME, "create_time"), (JobOrder.UPDATE_TIME, "update_time"), (JobOrder.PRIORITY, "priority")],
-)
-def test_lists_in_either_order(caller: JobClient, shelf: str, order: JobOrder, field: str, ascending: bool):
-    jobs = list(caller.list_jobs(kinds=[shelf], order=order, ascending=ascending, page_size=100))
+@pytest.mark.parametrize("order", [order for order in JobOrder if not order.name.startswith("END_TIME")])
+def test_lists_in_every_order(caller: JobClient, shelf: str, order: JobOrder):
+    jobs = list(caller.list_jobs(kinds=[shelf], order=order, page_size=100))
+    field, _, direction = order.name.lower().rpartition("_")
     values = [getattr(job, field) for job in jobs]
     keys = [value if isinstance(value, int) else value.ToNanoseconds() for value in values]
-    assert (len(keys), keys) == (120, sorted(keys, reverse=not ascending))
-    by_creation = order == JobOrder.CREATE_TIME
+    assert (len(keys), keys) == (120, sorted(keys, reverse=direction == "desc"))
+    by_creation = field == "create_time"
     created = [job.create_time.ToNanoseconds() for job in jobs]
-    assert (created == sorted(created, reverse=not ascending)) is by_creation, "another order than that of creation"
+    assert (created == sorted(created, reverse=direction == "desc")) is by_creation, (
+        "another order than that of creation"
+    )
 
 
 def test_a_batch_reports_the_status_of_many(caller: JobClient, shelf: str):

@@ -317,17 +317,17 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(
         owner=owners,
         states=st.lists(st.sampled_from(STATES), max_size=3),
-        ascending=st.booleans(),
+        direction=st.sampled_from(("ASC", "DESC")),
         urgent=st.booleans(),
     )
-    def list_some(self, owner: str, states: list[JobState], ascending: bool, urgent: bool) -> None:
+    def list_some(self, owner: str, states: list[JobState], direction: str, urgent: bool) -> None:
         """List the jobs in some states, in an order, page by page."""
         jobs = [job for job in self.ledger.of(owner) if not states or job.state in states]
-        jobs.sort(key=lambda job: (job.priority if urgent else 0, job.number), reverse=not ascending)
-        order = jobs_pb.JobOrder.JOB_ORDER_PRIORITY if urgent else jobs_pb.JobOrder.JOB_ORDER_CREATE_TIME
+        jobs.sort(key=lambda job: (job.priority if urgent else 0, job.number), reverse=direction == "DESC")
+        order = jobs_pb.JobOrder.Value(f"JOB_ORDER_{'PRIORITY' if urgent else 'CREATE_TIME'}_{direction}")
         listed, token = [], ""
         while True:
-            page = self._page(owner, states=states, order=order, ascending=ascending, page_size=2, page_token=token)
+            page = self._page(owner, states=states, order=order, page_size=2, page_token=token)
             assert (page.total_size, page.total_is_lower_bound) == (len(jobs), False)
             listed += [job.job_id for job in page.jobs]
             if not (token := page.next_page_token):

@@ -22,23 +22,21 @@ class AsyncJobLists(AsyncJobService):
     def list_jobs(
         self,
         *,
-        order: JobOrder = JobOrder.CREATE_TIME,
-        ascending: bool = False,
+        order: JobOrder = JobOrder.CREATE_TIME_DESC,
         page_size: int = 0,
         page_token: str = "",
         view: JobView = JobView.BASIC,
         timeout: timedelta | None = None,
         **filter: Unpack[requests.ReadFilterFields],  # noqa: A002 - the contract's name for it
     ) -> AsyncPages[rpc.ListJobsResponse, Job]:
-        """List the jobs that match the filter, newest (or highest) first unless `ascending`.
+        """List the jobs that match the filter, newest first unless `order` says otherwise.
 
-        `page_size` is 1 to 500, 20 when 0. A page may have fewer jobs, even none; iterating then reads the next one.
+        `page_size` is 1 to 500, 100 when 0. A page may have fewer jobs, even none; iterating then reads the next one.
         watch_jobs continues without a gap from a page's `cursor`.
         """
         request = rpc.ListJobsRequest(
             filter=requests.job_filter(filter),
             order=values.number(order),
-            ascending=ascending,
             page_size=page_size,
             page_token=page_token,
             view=values.number(view),

@@ -154,19 +154,27 @@ class HoldReason(ContractEnum):
 
 
 class JobOrder(ContractEnum):
-    """The time or value by which a list is ordered.
+    """The order of a list of jobs.
 
-    Ties are broken by creation, then by job_id.
+    Ties are broken by creation, then by job_id, in the same direction.
     """
 
-    CREATE_TIME = 1
-    """CREATE_TIME orders by create_time."""
-    UPDATE_TIME = 2
-    """UPDATE_TIME orders by update_time."""
-    END_TIME = 3
-    """END_TIME orders by end_time; a job that has not ended counts as ending last."""
-    PRIORITY = 4
-    """PRIORITY orders by priority."""
+    CREATE_TIME_DESC = 1
+    """CREATE_TIME_DESC lists the newest job first, by create_time."""
+    CREATE_TIME_ASC = 2
+    """CREATE_TIME_ASC lists the oldest job first, by create_time."""
+    UPDATE_TIME_DESC = 3
+    """UPDATE_TIME_DESC lists the job that changed last first, by update_time."""
+    UPDATE_TIME_ASC = 4
+    """UPDATE_TIME_ASC lists the job that has not changed for longest first, by update_time."""
+    END_TIME_DESC = 5
+    """END_TIME_DESC lists the jobs that have not ended first, then the one that ended last, by end_time."""
+    END_TIME_ASC = 6
+    """END_TIME_ASC lists the job that ended first first, by end_time, and jobs that have not ended last."""
+    PRIORITY_DESC = 7
+    """PRIORITY_DESC lists the most urgent job first, by priority."""
+    PRIORITY_ASC = 8
+    """PRIORITY_ASC lists the least urgent job first, by priority."""
 
 
 class JobState(ContractEnum):

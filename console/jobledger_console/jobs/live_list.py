@@ -26,6 +26,7 @@ class JobList:
 
     def __init__(self, query: JobQuery, page_size: int) -> None:
         self._query = query
+        self._is_ascending = query.order.name.endswith("_ASC")
         self._page_size = page_size
         self._jobs: dict[Name, Job] = {}
         self._removed: dict[Name, int] = {}
@@ -96,10 +97,10 @@ class JobList:
 
     def _is_before(self, job: Job, other: Job) -> bool:
         first, second = self._place(job), self._place(other)
-        return first < second if self._query.ascending else first > second
+        return first < second if self._is_ascending else first > second
 
     def _sort(self) -> None:
-        ordered = sorted(self._jobs.values(), key=self._place, reverse=not self._query.ascending)
+        ordered = sorted(self._jobs.values(), key=self._place, reverse=not self._is_ascending)
         if len(ordered) > self._page_size:
             # The next page of the list begins after the last job that was listed: what falls out here is on neither.
             ordered = ordered[: self._page_size]
@@ -108,11 +109,11 @@ class JobList:
     def _place(self, job: Job) -> tuple[float, int, str]:
         created = job.create_time.ToNanoseconds()
         match self._query.order:
-            case JobOrder.UPDATE_TIME:
+            case JobOrder.UPDATE_TIME_DESC | JobOrder.UPDATE_TIME_ASC:
                 place: float = job.update_time.ToNanoseconds()
-            case JobOrder.END_TIME:
+            case JobOrder.END_TIME_DESC | JobOrder.END_TIME_ASC:
                 place = job.end_time.ToNanoseconds() if job.HasField("end_time") else inf
-            case JobOrder.PRIORITY:
+            case JobOrder.PRIORITY_DESC | JobOrder.PRIORITY_ASC:
                 place = job.priority
             case _:
                 place = created

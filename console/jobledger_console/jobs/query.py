@@ -28,15 +28,13 @@ class JobQuery:
     error_code: str = ""
     owner: str = ""
     service_jobs: bool = False
-    order: JobOrder = field(default=JobOrder.CREATE_TIME, metadata={"is_filter": False})
-    ascending: bool = field(default=False, metadata={"is_filter": False})
+    order: JobOrder = field(default=JobOrder.CREATE_TIME_DESC, metadata={"is_filter": False})
     after: str = field(default="", metadata={"is_filter": False})
     """The page token; empty for the first page."""
 
     @classmethod
     def of_address(cls, query: Mapping[str, str]) -> Self:
         """Return the query of an address. Raises InvalidQueryError."""
-        order, _, direction = query.get("order", "").partition("-")
         return cls(
             search=query.get("search", "").strip(),
             states=tuple(_state(name) for name in _words(query.get("state", ""))),
@@ -45,14 +43,12 @@ class JobQuery:
             error_code=query.get("error", "").strip(),
             owner=query.get("owner", "").strip(),
             service_jobs=query.get("service", "") == "yes",
-            order=_order(order),
-            ascending=direction == "up",
+            order=_order(query.get("order", "")),
             after=query.get("after", ""),
         )
 
     def to_address(self) -> dict[str, str]:
         """Return the query of the address; defaults are left out."""
-        is_default = self.order == JobOrder.CREATE_TIME and not self.ascending
         return {
             "search": self.search,
             "state": _SEPARATOR.join(state.name for state in self.states),
@@ -61,7 +57,7 @@ class JobQuery:
             "error": self.error_code,
             "owner": self.owner,
             "service": "yes" if self.service_jobs else "",
-            "order": "" if is_default else f"{self.order.name.lower()}-{'up' if self.ascending else 'down'}",
+            "order": "" if self.order == JobOrder.CREATE_TIME_DESC else self.order.name.lower(),
             "after": self.after,
         }
 
@@ -109,7 +105,7 @@ def _state(name: str) -> JobState:
 
 def _order(name: str) -> JobOrder:
     try:
-        return JobOrder[name.upper()] if name else JobOrder.CREATE_TIME
+        return JobOrder[name.upper()] if name else JobOrder.CREATE_TIME_DESC
     except KeyError:
         raise InvalidQueryError(f"order must be one of {', '.join(JobOrder.__members__)}; got {name!r}") from None
 

@@ -25,14 +25,20 @@ from jobledger_console.wording import milliseconds, plural
 
 _DRAW_SECONDS: Final = 0.5
 _ORDERS: Final = {
-    "CREATE_TIME-down": "newest first",
-    "CREATE_TIME-up": "oldest first",
-    "UPDATE_TIME-down": "last changed first",
-    "END_TIME-down": "last ended first",
-    "PRIORITY-down": "highest priority first",
-    "PRIORITY-up": "lowest priority first",
+    JobOrder.CREATE_TIME_DESC.name: "newest first",
+    JobOrder.CREATE_TIME_ASC.name: "oldest first",
+    JobOrder.UPDATE_TIME_DESC.name: "last changed first",
+    JobOrder.END_TIME_DESC.name: "last ended first",
+    JobOrder.PRIORITY_DESC.name: "highest priority first",
+    JobOrder.PRIORITY_ASC.name: "lowest priority first",
 }
-_SORTED: Final = {"priority": JobOrder.PRIORITY, "created": JobOrder.CREATE_TIME}
+_SORTED: Final = {
+    JobOrder.PRIORITY_DESC: ("priority", False),
+    JobOrder.PRIORITY_ASC: ("priority", True),
+    JobOrder.CREATE_TIME_DESC: ("created", False),
+    JobOrder.CREATE_TIME_ASC: ("created", True),
+}
+"""The column that an order sorts by, and whether ascending."""
 COLUMNS: Final = (
     Column("state", "State", "state"),
     Column("job", "Job", "link"),
@@ -87,14 +93,11 @@ class JobsView:
             summary = ui.label("").classes("quiet grow")
             summary.props["role"] = "status"
         self._show_filters()
-        sort = next(
-            ((name, self.query.ascending) for name, order in _SORTED.items() if order == self.query.order), None
-        )
         actions = ui.element("div").classes("row-of actions")
         table = DataTable(
             COLUMNS,
             caption="Jobs",
-            sort=sort,
+            sort=_SORTED.get(self.query.order),
             on_sort=self._sort_by,
             on_selection=self._select if self._page.access.may_write else None,
         )
@@ -121,7 +124,6 @@ class JobsView:
     async def _list_page(self, query: JobQuery, jobs: JobList) -> None:
         pages = self._page.client.list_jobs(
             order=query.order,
-            ascending=query.ascending,
             page_size=DEFAULT_SIZE,
             page_token=query.after,
             **query.fields(),
@@ -197,7 +199,7 @@ class JobsView:
                 size=12,
             )
             show_owner(self._page, lambda owner: self._change(owner=owner))
-            show_select("Order", _ORDERS, f"{query.order.name}-{'up' if query.ascending else 'down'}", self._set_order)
+            show_select("Order", _ORDERS, query.order.name, self._set_order)
             show_check(
                 "Service jobs", is_on=query.service_jobs, on_change=lambda is_on: self._change(service_jobs=is_on)
             )
@@ -229,13 +231,13 @@ class JobsView:
             return  # somebody is still typing
         self._show(changed)
 
-    def _set_order(self, word: str) -> None:
-        name, _, direction = word.partition("-")
-        self._change(order=JobOrder[name], ascending=direction == "up")
+    def _set_order(self, name: str) -> None:
+        self._change(order=JobOrder[name])
 
     def _sort_by(self, column: str) -> None:
-        order = _SORTED[column]
-        self._change(order=order, ascending=order == self.query.order and not self.query.ascending)
+        """Sort by a column, descending; by the column that sorts so already, ascending."""
+        ascending = _SORTED.get(self.query.order) == (column, False)
+        self._change(order=next(order for order, sort in _SORTED.items() if sort == (column, ascending)))
 
     def _select(self, names: list[str]) -> None:
         self._drawn.selected = names
@@ -270,8 +272,7 @@ class JobsView:
             return
         self.query = query
         self._page.show_address(**query.to_address())
-        sort = next(((name, query.ascending) for name, order in _SORTED.items() if order == query.order), None)
-        self._drawn.table.set_sort(sort)
+        self._drawn.table.set_sort(_SORTED.get(query.order))
         self._drawn.table.unselect()
         self._select([])
         self._page.spawn(self._load())

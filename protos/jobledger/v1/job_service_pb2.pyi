@@ -59,29 +59,45 @@ class _JobOrder:
 class _JobOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobOrder.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     JOB_ORDER_UNSPECIFIED: _JobOrder.ValueType  # 0
-    """JOB_ORDER_UNSPECIFIED is CREATE_TIME."""
-    JOB_ORDER_CREATE_TIME: _JobOrder.ValueType  # 1
-    """JOB_ORDER_CREATE_TIME orders by create_time."""
-    JOB_ORDER_UPDATE_TIME: _JobOrder.ValueType  # 2
-    """JOB_ORDER_UPDATE_TIME orders by update_time."""
-    JOB_ORDER_END_TIME: _JobOrder.ValueType  # 3
-    """JOB_ORDER_END_TIME orders by end_time; a job that has not ended counts as ending last."""
-    JOB_ORDER_PRIORITY: _JobOrder.ValueType  # 4
-    """JOB_ORDER_PRIORITY orders by priority."""
+    """JOB_ORDER_UNSPECIFIED is CREATE_TIME_DESC."""
+    JOB_ORDER_CREATE_TIME_DESC: _JobOrder.ValueType  # 1
+    """JOB_ORDER_CREATE_TIME_DESC lists the newest job first, by create_time."""
+    JOB_ORDER_CREATE_TIME_ASC: _JobOrder.ValueType  # 2
+    """JOB_ORDER_CREATE_TIME_ASC lists the oldest job first, by create_time."""
+    JOB_ORDER_UPDATE_TIME_DESC: _JobOrder.ValueType  # 3
+    """JOB_ORDER_UPDATE_TIME_DESC lists the job that changed last first, by update_time."""
+    JOB_ORDER_UPDATE_TIME_ASC: _JobOrder.ValueType  # 4
+    """JOB_ORDER_UPDATE_TIME_ASC lists the job that has not changed for longest first, by update_time."""
+    JOB_ORDER_END_TIME_DESC: _JobOrder.ValueType  # 5
+    """JOB_ORDER_END_TIME_DESC lists the jobs that have not ended first, then the one that ended last, by end_time."""
+    JOB_ORDER_END_TIME_ASC: _JobOrder.ValueType  # 6
+    """JOB_ORDER_END_TIME_ASC lists the job that ended first first, by end_time, and jobs that have not ended last."""
+    JOB_ORDER_PRIORITY_DESC: _JobOrder.ValueType  # 7
+    """JOB_ORDER_PRIORITY_DESC lists the most urgent job first, by priority."""
+    JOB_ORDER_PRIORITY_ASC: _JobOrder.ValueType  # 8
+    """JOB_ORDER_PRIORITY_ASC lists the least urgent job first, by priority."""
 
 class JobOrder(_JobOrder, metaclass=_JobOrderEnumTypeWrapper):
-    """JobOrder is the time or value by which a list is ordered. Ties are broken by creation, then by job_id."""
+    """JobOrder is the order of a list of jobs. Ties are broken by creation, then by job_id, in the same direction."""
 
 JOB_ORDER_UNSPECIFIED: JobOrder.ValueType  # 0
-"""JOB_ORDER_UNSPECIFIED is CREATE_TIME."""
-JOB_ORDER_CREATE_TIME: JobOrder.ValueType  # 1
-"""JOB_ORDER_CREATE_TIME orders by create_time."""
-JOB_ORDER_UPDATE_TIME: JobOrder.ValueType  # 2
-"""JOB_ORDER_UPDATE_TIME orders by update_time."""
-JOB_ORDER_END_TIME: JobOrder.ValueType  # 3
-"""JOB_ORDER_END_TIME orders by end_time; a job that has not ended counts as ending last."""
-JOB_ORDER_PRIORITY: JobOrder.ValueType  # 4
-"""JOB_ORDER_PRIORITY orders by priority."""
+"""JOB_ORDER_UNSPECIFIED is CREATE_TIME_DESC."""
+JOB_ORDER_CREATE_TIME_DESC: JobOrder.ValueType  # 1
+"""JOB_ORDER_CREATE_TIME_DESC lists the newest job first, by create_time."""
+JOB_ORDER_CREATE_TIME_ASC: JobOrder.ValueType  # 2
+"""JOB_ORDER_CREATE_TIME_ASC lists the oldest job first, by create_time."""
+JOB_ORDER_UPDATE_TIME_DESC: JobOrder.ValueType  # 3
+"""JOB_ORDER_UPDATE_TIME_DESC lists the job that changed last first, by update_time."""
+JOB_ORDER_UPDATE_TIME_ASC: JobOrder.ValueType  # 4
+"""JOB_ORDER_UPDATE_TIME_ASC lists the job that has not changed for longest first, by update_time."""
+JOB_ORDER_END_TIME_DESC: JobOrder.ValueType  # 5
+"""JOB_ORDER_END_TIME_DESC lists the jobs that have not ended first, then the one that ended last, by end_time."""
+JOB_ORDER_END_TIME_ASC: JobOrder.ValueType  # 6
+"""JOB_ORDER_END_TIME_ASC lists the job that ended first first, by end_time, and jobs that have not ended last."""
+JOB_ORDER_PRIORITY_DESC: JobOrder.ValueType  # 7
+"""JOB_ORDER_PRIORITY_DESC lists the most urgent job first, by priority."""
+JOB_ORDER_PRIORITY_ASC: JobOrder.ValueType  # 8
+"""JOB_ORDER_PRIORITY_ASC lists the least urgent job first, by priority."""
 Global___JobOrder: _TypeAlias = JobOrder  # noqa: Y015
 
 class _WatchMode:
@@ -663,14 +679,11 @@ class ListJobsRequest(_message.Message):
 
     FILTER_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
-    ASCENDING_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
     order: Global___JobOrder.ValueType
-    """order is what the list is ordered by. UNSPECIFIED: create_time."""
-    ascending: _builtins.bool
-    """ascending reverses the order: oldest, or lowest, first. Absent: newest, or highest, first."""
+    """order is what the list is ordered by, and in which direction. UNSPECIFIED: CREATE_TIME_DESC, newest first."""
     page_size: _builtins.int
     """page_size is how many jobs to return, 0 to 500; more is taken as 500. 0: 100."""
     page_token: _builtins.str
@@ -688,14 +701,13 @@ class ListJobsRequest(_message.Message):
         *,
         filter: _filter_pb2.JobFilter | None = ...,
         order: Global___JobOrder.ValueType = ...,
-        ascending: _builtins.bool = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         view: _job_pb2.JobView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ascending", b"ascending", "filter", b"filter", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
         "list",
         "jobledger list --search 'invoices march' --kind ocr.pages --label team=documents",
         "jobledger list --state FAILED --created-since 24h",
-        "jobledger list --kind crawl.images --order PRIORITY --page-size 100",
+        "jobledger list --kind crawl.images --order PRIORITY_DESC --page-size 100",
         "jobledger list --all --output json | jq -r '.jobs[] | [.jobId, .state] | @tsv'",
     )(add_filter_options(list_jobs, reads=True))
     command(app, "chunks", "jobledger chunks JOB_ID --state FAILED")(list_chunks)
@@ -97,8 +97,9 @@ def status(
 def list_jobs(
     session: Session,
     *,
-    order: Annotated[JobOrder | None, choice(names(JobOrder), "The field to sort by. [default: CREATE_TIME]")] = None,
-    ascending: Annotated[bool, typer.Option("--ascending", help="Oldest, or lowest, first.")] = False,
+    order: Annotated[
+        JobOrder | None, choice(names(JobOrder), "The field to sort by, and how. [default: CREATE_TIME_DESC]")
+    ] = None,
     page_size: PageSize = 20,
     page_token: PageToken = "",
     all_pages: AllPages = False,
@@ -107,8 +108,7 @@ def list_jobs(
     """List jobs, newest first."""
     with session.client() as client:
         pages = client.list_jobs(
-            order=order or JobOrder.CREATE_TIME,
-            ascending=ascending,
+            order=order or JobOrder.CREATE_TIME_DESC,
             page_size=page_size,
             page_token=page_token,
             **filter_fields,

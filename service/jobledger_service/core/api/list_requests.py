@@ -24,12 +24,18 @@ from .owners import owner_of
 _VIEWS: Final = {job_pb2.JobView.Value(f"JOB_VIEW_{view}"): view for view in View}
 
 _ORDERS: Final = {
-    api.JOB_ORDER_UNSPECIFIED: Order.CREATE_TIME,
-    api.JOB_ORDER_CREATE_TIME: Order.CREATE_TIME,
-    api.JOB_ORDER_UPDATE_TIME: Order.UPDATE_TIME,
-    api.JOB_ORDER_END_TIME: Order.END_TIME,
-    api.JOB_ORDER_PRIORITY: Order.PRIORITY,
+    api.JOB_ORDER_UNSPECIFIED: (Order.CREATE_TIME, False),
+    api.JOB_ORDER_CREATE_TIME_DESC: (Order.CREATE_TIME, False),
+    api.JOB_ORDER_CREATE_TIME_ASC: (Order.CREATE_TIME, True),
+    api.JOB_ORDER_UPDATE_TIME_DESC: (Order.UPDATE_TIME, False),
+    api.JOB_ORDER_UPDATE_TIME_ASC: (Order.UPDATE_TIME, True),
+    api.JOB_ORDER_END_TIME_DESC: (Order.END_TIME, False),
+    api.JOB_ORDER_END_TIME_ASC: (Order.END_TIME, True),
+    api.JOB_ORDER_PRIORITY_DESC: (Order.PRIORITY, False),
+    api.JOB_ORDER_PRIORITY_ASC: (Order.PRIORITY, True),
 }
+"""What each order sorts by, and whether ascending."""
+_ORDER_NAMES: Final = [name.removeprefix("JOB_ORDER_") for name in api.JobOrder.keys()[1:]]
 PAGE_SIZE: Final = 100
 """Of a request that names none."""
 MAX_LABEL_CONDITIONS: Final = 16
@@ -72,11 +78,10 @@ def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
     with Checks() as checks:
         job_filter = filter_of(checks, request, caller)
         limit = page_size(checks, request.page_size, max_size=500)
-        order = _ORDERS.get(request.order)
-        if order is None:
-            checks.one_of("order", request.order, Order.__members__)
-    shown = view(request.view)
-    return Listing(job_filter, order or Order.CREATE_TIME, request.ascending, limit=limit, view=shown)
+        if request.order not in _ORDERS:
+            checks.one_of("order", request.order, _ORDER_NAMES)
+    order, ascending = _ORDERS[request.order]
+    return Listing(job_filter, order, ascending, limit=limit, view=view(request.view))
 
 
 def page_size(checks: Checks, size: int, *, max_size: int) -> int:
