@@ -19,7 +19,7 @@ from jobledger.v1.worker_service_pb2 import (
 from jobledger_service.core.database.maintenance.epochs import read_epoch
 from jobledger_service.core.model.job import uid_of
 from jobledger_service.core.model.leases import Lease
-from sqlalchemy import create_engine
+from sqlalchemy import NullPool, create_engine
 
 from tests.bulk.runs import changes, create_many, ended, report
 from tests.conftest import StartServer
@@ -68,10 +68,8 @@ async def test_a_lease_of_the_service_is_of_no_use_to_others(slow_server: Server
     with refused(grpc.StatusCode.FAILED_PRECONDITION, "CHUNK_NOT_CLAIMABLE"):
         await slow.work.ClaimChunk(ClaimChunkRequest(job_id=run, chunk_index=0, worker="w", task_id="t"))
     job = await slow.get(run)
-    engine = create_engine(slow_server.database)
-    with engine.connect() as connection:
+    with create_engine(slow_server.database, poolclass=NullPool).connect() as connection:
         epoch = read_epoch(connection)
-    engine.dispose()
     claim_time = job.chunks[0].start_time.ToMicroseconds()
     token = Lease(f"default/{run}", uid_of(job.uid), 0, job.chunks[0].attempt, claim_time).token(epoch)
     report_ = HeartbeatRequest(reports=[LeaseReport(lease_token=token)])

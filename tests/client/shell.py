@@ -19,6 +19,7 @@ class Shell:
     def __init__(self, target: str, printed: pytest.CaptureFixture[str]) -> None:
         self.environment = os.environ | {"JOBLEDGER_TARGET": target}
         self._printed = printed
+        self._started: list[subprocess.Popen[str]] = []
 
     def __call__(self, *words: str, code: int = 0) -> str:
         """Run a command; return what it printed: on standard output, or on standard error when it is to fail."""
@@ -35,7 +36,16 @@ class Shell:
         return json.loads(self(*words, "--output", "json", code=code))
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen([COMMAND, *words], stdout=subprocess.PIPE, text=True, env=self.environment)
+        """Start a command, which is killed at the end of the test if it still runs."""
+        process = subprocess.Popen([COMMAND, *words], stdout=subprocess.PIPE, text=True, env=self.environment)
+        self._started.append(process)
+        return process
+
+    def close(self) -> None:
+        for process in self._started:
+            process.kill()
+            with process:
+                pass
 
 
 def complete(client: JobClient, kind: str) -> None:

@@ -57,7 +57,6 @@ def test_watch_of_a_job_that_is_deleted_exits_with_66(shell: Shell, kind: str):
     assert "QUEUED" in watching.stdout.readline()
     shell("delete", job_id, "--force")
     assert watching.wait(BOUND) == 66
-    watching.stdout.close()
 
 
 def test_an_interrupted_watch_exits_with_130(shell: Shell, kind: str):
@@ -66,7 +65,6 @@ def test_an_interrupted_watch_exits_with_130(shell: Shell, kind: str):
     watching.stdout.readline()
     watching.send_signal(signal.SIGINT)
     assert watching.wait(BOUND) == 130
-    watching.stdout.close()
 
 
 def test_create_and_wait(shell: Shell, sync_client: JobClient, kind: str):
@@ -89,7 +87,6 @@ def test_watch_follows_many_jobs_with_a_line_for_each_change(shell: Shell, sync_
         sync_client.cancel_job(job_id)
     rest = watching.stdout.read()
     assert (watching.wait(BOUND), rest.count("CANCELLED"), other in rest) == (4, 2, False)
-    watching.stdout.close()
     assert f"job {kind} does not exist" in shell("watch", first, kind, code=66)
     following = shell.start("watch", "--kind", kind, "--from-now", "-o", "json", "--bookmarks")
     assert following.stdout is not None
@@ -99,4 +96,3 @@ def test_watch_follows_many_jobs_with_a_line_for_each_change(shell: Shell, sync_
     assert (message["job"]["jobId"], "createTime" in message["job"]) == (new, False)
     following.send_signal(signal.SIGINT)
     assert following.wait(BOUND) == 130
-    following.stdout.close()

@@ -32,7 +32,9 @@ class Console:
         assert self._process.stdout is not None
         readable, _, _ = select.select([self._process.stdout], [], [], BOUND)
         line = self._process.stdout.readline() if readable else ""
-        assert line.startswith(READY), self.logged()
+        if not line.startswith(READY):
+            self.stop(signal.SIGKILL)
+            raise AssertionError(self.logged())
         self.address = line.removeprefix(READY).strip().rstrip("/")
         return self
 

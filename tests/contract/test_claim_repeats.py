@@ -1,5 +1,6 @@
 """A claim that is repeated with its request_id answers with the same leases, at every replica."""
 
+from contextlib import closing
 from datetime import timedelta
 
 import grpc
@@ -98,11 +99,9 @@ async def test_a_remembered_claim_that_cannot_be_read_is_a_new_one(server: Serve
     await api.create(kind, item_count=2, chunk_size=1)
     request_id = fresh_kind()
     [first] = await api.claim(kind, request_id=request_id)
-    database = open_database(server.database)
-    with database.write() as connection:
+    with closing(open_database(server.database)) as database, database.write() as connection:
         key = {"key": f"/default/{request_id}"}
         connection.execute(text("UPDATE requests SET leases = '\\xff' WHERE request_key = :key"), key)
-    database.close()
     [second] = await api.claim(kind, request_id=request_id)
     assert second.chunk.index != first.chunk.index
     assert tokens(await api.claim(kind, request_id=request_id)) == tokens([second])

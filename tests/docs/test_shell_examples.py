@@ -3,6 +3,8 @@
 import json
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 import typer
@@ -16,6 +18,7 @@ from jobledger.v1 import admin_service_pb2, job_service_pb2, webhook_service_pb2
 from jobledger_client.cli._main import application
 from jobledger_service.cli.main import cli as server_cli
 
+from examples.processes import ending
 from tests.conftest import StartServer
 from tests.docs.documents import ROOT, SHELL_COMMANDS, TARGET, Command
 from tests.support.bounds import BOUND
@@ -103,13 +106,20 @@ def buf_curl(server: Server, command: Command, token: str) -> list[str]:
     return [BUF, "curl", *FLAGS, "-d", body, f"http://{server.target}/{command.words[-1]}"]
 
 
-def test_the_tour_of_the_readme(start_server: StartServer):
+@pytest.fixture
+def programs() -> Iterator[ExitStack]:
+    """Return what ends programs with the test."""
+    with ExitStack() as stack:
+        yield stack
+
+
+def test_the_tour_of_the_readme(start_server: StartServer, programs: ExitStack):
     server, token, watch, answers = start_server(), "", None, {}
     for command in (one for one in of("grpcurl") if one.document == "README.md"):
         call = buf_curl(server, command, token)
         method = method_of(command).name
         if method == "WatchJob":
-            watch = subprocess.Popen(call, stdout=subprocess.PIPE, text=True)
+            watch = programs.enter_context(ending(subprocess.Popen(call, stdout=subprocess.PIPE, text=True)))
             continue
         done = subprocess.run(call, timeout=BOUND, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stderr}"

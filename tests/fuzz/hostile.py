@@ -37,7 +37,7 @@ HEADERS = (
     ("grpc-timeout", "1n"), ("user-agent", ""),
 )  # fmt: skip
 
-ENOUGH = 20
+ENOUGH = 12
 """Calls for each method, after which each has been called."""
 
 

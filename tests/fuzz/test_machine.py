@@ -23,7 +23,7 @@ def test_the_service_is_as_its_model(callers: dict[str, Owner]):
 
 @pytest.mark.long
 def test_the_service_is_as_its_model_through_long_lives(callers: dict[str, Owner]):
-    drive(callers, number=2, examples=40, steps=50)
+    drive(callers, number=2, examples=10, steps=50)
 
 
 @pytest.mark.one_store("it is the model that is tested here")

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from contextlib import closing
 from dataclasses import dataclass
 from math import nan
 
@@ -88,8 +89,7 @@ def _deep() -> bytes:
 
 def damage(database: str) -> None:
     """Damage rows of alice's."""
-    opened = open_database(database)
-    with opened.write() as connection:
+    with closing(open_database(database)) as opened, opened.write() as connection:
 
         def change(sql: str, **values: object) -> None:
             assert connection.execute(text(sql), values).rowcount == 1, sql
@@ -132,4 +132,3 @@ def damage(database: str) -> None:
             anew = json.dumps(json.loads(raw) | {"after": 0})
             change("UPDATE webhooks SET webhook = :to WHERE webhook_key = :key", to=anew, key=key)
         change("UPDATE webhook_checkpoint SET position = 0")
-    opened.close()

@@ -57,16 +57,13 @@ async def test_requests_that_never_end_take_no_more_than_the_places_where_they_a
     """What gRPC holds of each other one is what a sender may send before it is asked."""
     in_flight = InFlight(100, MEMORY, MESSAGE, lambda _: None, begin_call, 1.0)
     received = (in_flight.places + in_flight.stream_places) * HARD * MESSAGE
-    connection = await RawConnection.open(small.server.target)
-    try:
+    async with await RawConnection.open(small.server.target) as connection:
         await connection.answered()
         for name in STREAMING:
             for _ in range(CALLS):
                 connection.begin(path(name), authorization=f"Bearer {small.admin.token}")
         await connection.send(HARD * MESSAGE - MAX_FRAME)
         assert connection.sent <= received + CALLS * len(STREAMING) * (UNREAD_BYTES + MAX_FRAME)
-    finally:
-        await connection.close()
 
 
 def test_what_waits_inside_grpc_has_a_bound_that_admits_ten_thousand_watches():

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -37,14 +38,15 @@ def unsent_bytes(tenants: Tenants) -> float:
     return tenants.scrape().value("jobledger_unsent_bytes")
 
 
-async def unread(api: KeyedApi, method: str, request: bytes) -> RawConnection:
-    """Make calls whose answers nobody reads."""
-    connection = await RawConnection.open(api.target)
-    await connection.answered()
-    for _ in range(CALLS):
-        connection.call(f"/jobledger.v1.JobService/{method}", request, authorization=f"Bearer {api.token}")
-    await connection.answered()
-    return connection
+@asynccontextmanager
+async def unread(api: KeyedApi, method: str, request: bytes) -> AsyncIterator[None]:
+    """Make calls whose answers nobody reads, on a connection that ends with the block."""
+    async with await RawConnection.open(api.target) as connection:
+        await connection.answered()
+        for _ in range(CALLS):
+            connection.call(f"/jobledger.v1.JobService/{method}", request, authorization=f"Bearer {api.token}")
+        await connection.answered()
+        yield
 
 
 @pytest.fixture
@@ -71,24 +73,23 @@ async def test_replies_that_nobody_reads_are_bounded_and_another_owner_is_answer
         if api is alice:
             mine = job_id
     get = GetJobRequest(job_id=mine)
-    connection = await unread(alice, "GetJob", get.SerializeToString())
-    while not small.scrape().value("jobledger_calls_refused_total", bound="unsent"):
-        pass
-    assert bound / 2 < unsent_bytes(small) <= bound
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await alice.jobs.GetJob(get)
-    refusal = read(refused.value)
-    assert (refusal.code, refusal.reason, refusal.metadata["bound"]) == EXHAUSTED
-    assert refusal.retry_delay
-    rename = UpdateJobRequest(job_id=mine, display_name="new", update_mask={"paths": ["display_name"]})
-    with pytest.raises(grpc.aio.AioRpcError) as unanswered:  # it is as if the connection had broken
-        await alice.jobs.UpdateJob(rename)
-    assert unanswered.value.code() is grpc.StatusCode.UNAVAILABLE
-    small_reply = await alice.jobs.GetJob(GetJobRequest(job_id=mine, view=JobView.JOB_VIEW_STATUS))
-    assert small_reply.job.display_name == "new"
-    for _ in range(3):
-        assert len((await bob.get(job_id)).artifacts) == len(LARGE)
-    await connection.close()
+    async with unread(alice, "GetJob", get.SerializeToString()):
+        while not small.scrape().value("jobledger_calls_refused_total", bound="unsent"):
+            pass
+        assert bound / 2 < unsent_bytes(small) <= bound
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await alice.jobs.GetJob(get)
+        refusal = read(refused.value)
+        assert (refusal.code, refusal.reason, refusal.metadata["bound"]) == EXHAUSTED
+        assert refusal.retry_delay
+        rename = UpdateJobRequest(job_id=mine, display_name="new", update_mask={"paths": ["display_name"]})
+        with pytest.raises(grpc.aio.AioRpcError) as unanswered:  # it is as if the connection had broken
+            await alice.jobs.UpdateJob(rename)
+        assert unanswered.value.code() is grpc.StatusCode.UNAVAILABLE
+        small_reply = await alice.jobs.GetJob(GetJobRequest(job_id=mine, view=JobView.JOB_VIEW_STATUS))
+        assert small_reply.job.display_name == "new"
+        for _ in range(3):
+            assert len((await bob.get(job_id)).artifacts) == len(LARGE)
     while unsent_bytes(small):
         pass
     assert len((await alice.get(mine)).artifacts) == len(LARGE)
@@ -99,22 +100,22 @@ async def test_replies_that_nobody_reads_are_bounded_and_another_owner_is_answer
 async def test_watches_that_nobody_reads_are_bounded_and_others_get_each_event_when_there_is_room(small: Tenants):
     alice, bob = await small.api("alice"), await small.api("bob")
     (mine, chunk), (other, others) = await claimed_job(alice, "k"), await claimed_job(bob, "k")
-    stalled = await unread(alice, "WatchJob", WatchJobRequest(job_id=mine).SerializeToString())
+    watch = WatchJobRequest(job_id=mine).SerializeToString()
     async with alice.watch_job(mine) as healthy, bob.watch_job(other) as bobs:
-        await healthy.message()
-        await bobs.message()
-        while small.scrape().value("jobledger_watchers") < CALLS + 2:
-            pass
-        await alice.report(chunk, job_artifacts=LARGE)
-        while unsent_bytes(small) < bound / 2:
-            pass
-        await alice.report(chunk, percent=50)
-        await bob.report(others, job_artifacts=LARGE)
-        while not (job := (await bobs.message()).job).artifacts:  # bookmarks may precede it
-            pass
-        assert len(job.artifacts) == len(LARGE)
-        assert unsent_bytes(small) <= bound
-        await stalled.close()
+        async with unread(alice, "WatchJob", watch):
+            await healthy.message()
+            await bobs.message()
+            while small.scrape().value("jobledger_watchers") < CALLS + 2:
+                pass
+            await alice.report(chunk, job_artifacts=LARGE)
+            while unsent_bytes(small) < bound / 2:
+                pass
+            await alice.report(chunk, percent=50)
+            await bob.report(others, job_artifacts=LARGE)
+            while not (job := (await bobs.message()).job).artifacts:  # bookmarks may precede it
+                pass
+            assert len(job.artifacts) == len(LARGE)
+            assert unsent_bytes(small) <= bound
         while not (job := (await healthy.message()).job).progress.percent:
             pass
         assert len(job.artifacts) == len(LARGE)

@@ -101,7 +101,7 @@ def test_nothing_is_overwritten(tmp_path: Path):
 
 def test_a_damaged_database_gives_no_back_up(tmp_path: Path):
     damaged, copy = tmp_path / "damaged.db", tmp_path / "copy.db"
-    with sqlite3.connect(damaged) as connection:
+    with closing(sqlite3.connect(damaged)) as connection, connection:
         connection.execute("CREATE TABLE ledger (position INTEGER)")
         connection.execute("INSERT INTO ledger VALUES (1)")
         connection.execute("CREATE TABLE t (a TEXT)")
@@ -142,7 +142,7 @@ def test_a_new_database_is_its_owners_alone(tmp_path: Path):
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
 def test_who_may_not_read_the_database_may_not_read_its_copy(tmp_path: Path, mode: int):
     source, copy = tmp_path / "source.db", tmp_path / "copy.db"
-    with sqlite3.connect(source) as connection:
+    with closing(sqlite3.connect(source)) as connection, connection:
         connection.execute("CREATE TABLE ledger (position INTEGER)")
         connection.execute("INSERT INTO ledger VALUES (1)")
     source.chmod(mode)
@@ -153,7 +153,7 @@ def test_who_may_not_read_the_database_may_not_read_its_copy(tmp_path: Path, mod
 
 def test_a_place_that_cannot_be_written_is_reported(tmp_path: Path):
     source = tmp_path / "source.db"
-    with sqlite3.connect(source) as connection:
+    with closing(sqlite3.connect(source)) as connection, connection:
         connection.execute("CREATE TABLE ledger (position INTEGER)")
     made = run(f"sqlite:///{source}", tmp_path / "nowhere" / "copy.db")
     assert made.exit_code == 1

@@ -5,6 +5,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -62,12 +63,11 @@ def own() -> Iterator[OwnPostgres]:
 @pytest.fixture
 def server(own: OwnPostgres, tmp_path: Path) -> Iterator[Server]:
     """Return a replica on it; what it logs during the crash is no defect."""
-    migrated = open_database(own.database)
-    upgrade(migrated)
-    migrated.close()
-    one = Server(own.database, tmp_path, SETTINGS).start()
-    yield one
-    assert one.stop() == 0
+    with closing(open_database(own.database)) as migrated:
+        upgrade(migrated)
+    replica = Server(own.database, tmp_path, SETTINGS).start()
+    yield replica
+    assert replica.stop() == 0
 
 
 async def write(api: Api, kind: str, created: list[str], *, until_refused: bool) -> None:

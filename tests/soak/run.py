@@ -30,6 +30,7 @@ SETTINGS: Final = QUICK | {
 SAMPLES: Final = 200
 """Samples in a run, which is one each 9 s of half an hour; at most one a second."""
 KILL_SECONDS: Final = (5.0, 20.0)
+"""Seconds between two kills; less in runs of less than a minute."""
 REPLICAS: Final = 3
 
 
@@ -119,8 +120,8 @@ class Soak:
 
     async def _kill(self, servers: list[Server]) -> None:
         """Kill replicas but the first, and end connections of the database; SQLite's server in the first third."""
-        rng = Random(self.seed)
-        while self.elapsed + (pause := rng.uniform(*KILL_SECONDS)) < self.seconds:
+        rng, share = Random(self.seed), min(1.0, self.seconds / 60)
+        while self.elapsed + (pause := share * rng.uniform(*KILL_SECONDS)) < self.seconds:
             await asyncio.sleep(pause)
             if self.store == "postgresql" and rng.random() < 0.3:
                 self.kills["database connections"] += await asyncio.to_thread(end_connections, servers[0].database)

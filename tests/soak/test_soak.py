@@ -14,10 +14,11 @@ STEPS = {"create", "work", "change", "read", "watch", "watch_one"}
 @pytest.mark.guarantee("3b.2", "3b.8")
 async def test_owners_and_kills_leave_no_violation_and_everything_is_measured(store: str, tmp_path: Path):
     lines: list[str] = []
-    soak = Soak(store, 40, 7, tmp_path, lines.append)
+    soak = Soak(store, 20, 7, tmp_path, lines.append)
     await soak.run()
     soak.report()  # so short a run levels nothing off: its slopes are not judged
     assert soak.violations() == []
+    assert soak.kills["servers"]
     assert len(soak.tenants) == OWNERS
     for tenant in soak.tenants:
         assert {step for step in STEPS if tenant.operations[step] == 0} == set()

@@ -14,7 +14,7 @@ from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMode
 from jobledger.v1.stats_pb2 import GetJobStatsRequest, JobActivity, JobCounts
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, CompleteChunksRequest, HeartbeatRequest, LeaseReport
-from sqlalchemy import create_engine, text
+from sqlalchemy import NullPool, create_engine, text
 
 from tests.support.api import Api, fresh_kind
 from tests.support.server import Server
@@ -249,13 +249,11 @@ def counted(server: Server, kind: str) -> tuple[list[tuple], list[tuple]]:
     kept = f"SELECT {columns} FROM counts WHERE kind = :kind AND jobs <> 0"  # noqa: S608
     chunks = "sum(chunks_pending), sum(chunks_processing)"
     made = f"SELECT state, count(*), {chunks}, sum(artifact_bytes) FROM jobs WHERE kind = :kind"  # noqa: S608
-    engine = create_engine(server.database)
-    with engine.begin() as connection:
+    with create_engine(server.database, poolclass=NullPool).begin() as connection:
         rows = [
             sorted(tuple(row) for row in connection.execute(text(statement), {"kind": kind}))
             for statement in (f"{kept} AND owner <> ''", f"{made} GROUP BY state")
         ]
-    engine.dispose()
     return rows[0], rows[1]
 
 

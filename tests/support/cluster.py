@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -115,9 +115,8 @@ class Cluster:
             settings.writelines(f"{name} = {value}\n" for name, value in _SETTINGS.items())
         primary.start().execute(f"CREATE DATABASE {NAME}")
         self.primary = primary
-        database = open_database(self.url(primary))
-        upgrade(database)
-        database.close()
+        with closing(open_database(self.url(primary))) as database:
+            upgrade(database)
 
     def _node(self) -> Node:
         node = Node(self.folder / f"node{len(self.nodes)}")

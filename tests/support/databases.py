@@ -72,9 +72,8 @@ def _template() -> None:
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {name}")
         connection.execute(f"CREATE DATABASE {name}")
-    migrated = open_database(_url(address, name))
-    upgrade(migrated)
-    migrated.close()
+    with closing(open_database(_url(address, name))) as migrated:
+        upgrade(migrated)
 
 
 @cache

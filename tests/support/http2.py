@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+from contextlib import suppress
 from typing import Self
 
 from tests.support.bounds import BOUND
@@ -95,10 +96,13 @@ class RawConnection:
             self._writer.write(_frame(_SETTINGS, _ACK, 0))
         return kind == _SETTINGS and bool(flags & _ACK)
 
-    async def close(self) -> None:
-        """Close the connection."""
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         self._writer.close()
-        await self._writer.wait_closed()
+        with suppress(OSError):  # the server has closed it
+            await self._writer.wait_closed()
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:

@@ -4,6 +4,7 @@ import asyncio
 import math
 import socket
 import struct
+from collections.abc import Coroutine
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -37,7 +38,11 @@ class DatabaseProxy(SilentProxy):
 
     def _dialed(self) -> socket.socket:
         end = socket.socket(socket.AF_UNIX)
-        end.connect(self._socket)
+        try:
+            end.connect(self._socket)
+        except OSError:
+            end.close()
+            raise
         return end
 
 
@@ -88,29 +93,38 @@ class FaultyProxy:
             with suppress(OSError, RuntimeError):
                 end.write_eof()
 
-    def close(self) -> None:
-        """End all connections and the listener."""
-        self.flows.set()
-        self.cut()
-        for task in self._tasks:
-            task.cancel()
+    async def close(self) -> None:
+        """End the listener and all connections, also those that are being made."""
         if self._server is not None:
             self._server.close()
+        ends = list(self._ends)
+        for end in ends:
+            end.transport.abort()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, *(end.wait_closed() for end in ends), return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._ends.add(writer)
+        self._begin(self._connect(reader, writer))
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, _, port = self.origin.rpartition(":")
         try:
             beyond = await asyncio.open_connection(host, int(port))
         except OSError:
+            self._ends.discard(writer)
             writer.close()
             return
-        self._ends |= {writer, beyond[1]}
-        for task in (
-            asyncio.create_task(self._forward(reader, beyond[1])),
-            asyncio.create_task(self._forward(beyond[0], writer)),
-        ):
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        self._ends.add(beyond[1])
+        self._begin(self._forward(reader, beyond[1]))
+        self._begin(self._forward(beyond[0], writer))
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, RuntimeError):

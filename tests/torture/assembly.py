@@ -100,7 +100,7 @@ async def built(store: str, folder: Path, rng: Random) -> AsyncIterator[tuple[Wo
             if server in running:
                 server.kill()
         for proxy in [*world.client_proxies.values(), *world.database_proxies] if world else ():
-            proxy.close()
+            await proxy.close()
         if cluster is not None:
             cluster.close()
 

@@ -12,7 +12,7 @@ from tests.torture.run import Torture
 
 pytestmark = pytest.mark.long  # servers are killed under load
 
-SECONDS = 20.0
+SECONDS = 10.0
 SEED = 1
 
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from contextlib import closing
 
 import grpc
 import pytest
@@ -105,9 +106,7 @@ async def test_a_server_that_drains_gives_its_attempts_back_and_one_that_was_awa
 
 def _outlive_the_history(database: str) -> None:
     """Trim the first event, and put the webhooks back before it, as if they had been away for so long."""
-    opened = open_database(database)
-    with opened.write() as connection:
+    with closing(open_database(database)) as opened, opened.write() as connection:
         connection.execute(delete(events).where(events.c.position == 1))
         connection.execute(update(ledger).values(trimmed=1))
         connection.execute(update(webhook_checkpoint).values(position=0))
-    opened.close()

@@ -82,9 +82,11 @@ class NoConnections:
         primary = world.cluster.primary
         await asyncio.to_thread(primary.end_connections)
         held = await asyncio.to_thread(_hold_all, primary.address)
-        await _wait(world)
-        for connection in held:
-            connection.close()
+        try:
+            await _wait(world)
+        finally:
+            for connection in held:
+                connection.close()
 
 
 def _hold_all(address: str) -> list[psycopg.Connection[tuple[object, ...]]]:
