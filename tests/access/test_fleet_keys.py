@@ -27,6 +27,7 @@ async def test_keys_say_whom_they_serve_and_a_rotated_key_serves_the_same(admin:
         assert [(one.served_owners, one.all_owners) for one in listed] == [(key.served_owners, key.all_owners)] * 2
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize(
     ("field", "fields"),
     [

@@ -63,6 +63,7 @@ async def test_a_key_without_an_owner_is_of_its_makers(admin: KeyedApi):
     assert (await admin.make(CALLER)).api_key.owner == "default"
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize(
     ("fields", "named"),
     [

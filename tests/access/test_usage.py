@@ -134,6 +134,7 @@ async def test_usage_comes_in_pages(keyed: Keyed, admin: KeyedApi, as_holder: As
         await admin.admin.GetUsage(request)
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize(
     ("fields", "named"),
     [

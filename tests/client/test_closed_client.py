@@ -14,6 +14,8 @@ from jobledger_client import AsyncJobClient, ClientClosedError, ExportFormat, Jo
 from tests.support.bounds import BOUND
 from tests.support.server import Server
 
+pytestmark = pytest.mark.one_store("the SDK sees messages, not the store")
+
 CALLS: list[Callable[[Any], Any]] = [
     lambda client: client.get_job("one"),
     lambda client: client.create_job("k"),

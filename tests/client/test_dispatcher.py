@@ -18,6 +18,8 @@ from tests.support.bounds import BOUND, within
 from tests.support.server import Server
 from tests.support.states import COMPLETED
 
+pytestmark = pytest.mark.one_store("the SDK sees messages, not the store")
+
 Message = tuple[str, int, str]  # job_id, chunk index, task_id
 
 

@@ -13,6 +13,8 @@ from tests.support.bounds import CALL_TIMEOUT, within
 from tests.support.server import Server
 from tests.support.states import CANCELLED, CANCELLING, FAILED, RUNNING
 
+pytestmark = pytest.mark.one_store("the SDK sees messages, not the store")
+
 Bridging = Callable[..., AbstractAsyncContextManager[asyncio.Queue[TaskToStop]]]
 
 

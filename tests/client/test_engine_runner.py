@@ -12,6 +12,8 @@ from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
 from tests.support.states import CANCELLED, CHUNK_CANCELLED, COMPLETED, FAILED, RUNNING
 
+pytestmark = pytest.mark.one_store("the SDK sees messages, not the store")
+
 SOON = RetryPolicy(initial_backoff=timedelta(milliseconds=1))
 
 

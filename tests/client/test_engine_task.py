@@ -8,6 +8,8 @@ from jobledger_client import AsyncEngineTask, AsyncJobClient, ChunkNotClaimableE
 
 from tests.support.states import CANCEL_REQUESTED, CANCELLED, COMPLETED, LEASE_LOST, OK, RUNNING, summary
 
+pytestmark = pytest.mark.one_store("the SDK sees messages, not the store")
+
 
 def task(client: AsyncJobClient, job_id: str, task_id: str = "dag-run-1") -> AsyncEngineTask:
     return AsyncEngineTask(client, job_id, task_id=task_id, worker="airflow")

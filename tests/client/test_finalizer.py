@@ -22,6 +22,8 @@ from tests.client.shell import Shell
 from tests.support.bounds import BOUND, CALL_TIMEOUT, within
 from tests.support.server import Server
 
+pytestmark = pytest.mark.one_store("the SDK sees messages, not the store")
+
 
 def test_a_worker_gets_the_finalizer_last(server: Server, sync_client: JobClient, kind: str):
     job = sync_client.create_job(kind, item_count=3, chunk_size=1, finalizer=FinalizerSpec({"join": 1}, weight=2)).job

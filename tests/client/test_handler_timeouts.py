@@ -12,7 +12,10 @@ from tests.client.conftest import Serving
 from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
 
-pytestmark = pytest.mark.long  # a handler is abandoned
+pytestmark = [
+    pytest.mark.long,  # a handler is abandoned
+    pytest.mark.one_store("the SDK sees messages, not the store"),
+]
 
 
 @pytest.mark.guarantee("3c.3")

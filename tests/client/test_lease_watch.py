@@ -18,6 +18,8 @@ from tests.client.test_fencing import Holder
 from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
 
+pytestmark = pytest.mark.one_store("the SDK sees messages, not the store")
+
 LONG = {"lease_duration": timedelta(hours=1), "heartbeat_interval": timedelta(minutes=30)}
 
 

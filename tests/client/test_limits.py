@@ -20,6 +20,8 @@ from jobledger_client import (
 from tests.client.shell import Shell
 from tests.support.server import Server
 
+pytestmark = pytest.mark.one_store("the SDK sees messages, not the store")
+
 
 @pytest.fixture
 def label() -> str:

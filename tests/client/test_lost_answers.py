@@ -14,6 +14,8 @@ from tests.client.conftest import Serving
 from tests.support.bounds import BOUND
 from tests.support.server import Server
 
+pytestmark = pytest.mark.one_store("the SDK sees messages, not the store")
+
 
 class Losing(grpc.GenericRpcHandler):
     """Forwards unary calls, and loses the first answer of each method that is to lose one."""

@@ -7,6 +7,8 @@ from jobledger_client import EtagMismatchError, JobClient, JobNotFoundError
 from tests.client.shell import Shell
 from tests.support.bounds import CALL_TIMEOUT
 
+pytestmark = pytest.mark.one_store("the SDK sees messages, not the store")
+
 
 def test_a_uid_names_one_job_in_each_method(sync_client: JobClient, kind: str):
     first = sync_client.create_job(kind, job_id=kind).job

@@ -15,6 +15,8 @@ from tests.client.test_watch_resume import BOOKMARK, CHANGED, DELETED, LEFT, SNA
 from tests.conftest import StartServer
 from tests.support.bounds import BOUND, CALL_TIMEOUT
 
+pytestmark = pytest.mark.one_store("the SDK sees messages, not the store")
+
 OUT_OF_RANGE = grpc.StatusCode.OUT_OF_RANGE
 Line = tuple[int, str, int]
 

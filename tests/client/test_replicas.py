@@ -16,7 +16,10 @@ from tests.support.bounds import CALL_TIMEOUT
 from tests.support.databases import new_database
 from tests.support.server import Server
 
-pytestmark = pytest.mark.long  # servers are killed and drained
+pytestmark = [
+    pytest.mark.long,  # servers are killed and drained
+    pytest.mark.one_store("the servers share a PostgreSQL of their own"),
+]
 
 End = Callable[[Server], object]
 

@@ -7,6 +7,8 @@ from jobledger_client import HoldReason, JobClient, JobStartedError, NewJob
 
 from tests.client.shell import Shell
 
+pytestmark = pytest.mark.one_store("the SDK sees messages, not the store")
+
 
 def test_a_schedule_is_a_time_or_a_timedelta_and_can_be_removed(sync_client: JobClient, kind: str):
     time = datetime(2100, 1, 1, tzinfo=UTC)

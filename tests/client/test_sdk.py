@@ -38,6 +38,8 @@ from tests.conftest import StartServer
 from tests.support.bounds import CALL_TIMEOUT
 from tests.support.server import Server
 
+pytestmark = pytest.mark.one_store("the SDK sees messages, not the store")
+
 LEFT = WatchMessageType.LEFT
 
 

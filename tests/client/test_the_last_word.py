@@ -10,6 +10,8 @@ from jobledger_client import AsyncJobClient, ChunkContext, JobState, RetryPolicy
 from tests.client.conftest import Serving
 from tests.support.bounds import CALL_TIMEOUT
 
+pytestmark = pytest.mark.one_store("the SDK sees messages, not the store")
+
 STAGES = ["fetch", "parse", "store"]
 
 

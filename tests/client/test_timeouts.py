@@ -20,6 +20,8 @@ from jobledger_client.testing import FakeContext
 from tests.client.conftest import Serving, changes
 from tests.support.bounds import CALL_TIMEOUT
 
+pytestmark = pytest.mark.one_store("the SDK sees messages, not the store")
+
 SECOND = timedelta(seconds=1)
 AT_ONCE = RetryPolicy(max_attempts=2, initial_backoff=timedelta(0))
 

@@ -18,6 +18,8 @@ from tests.client.conftest import Serving
 from tests.client.controlled import Played
 from tests.support.bounds import BOUND, CALL_TIMEOUT
 
+pytestmark = pytest.mark.one_store("the SDK sees messages, not the store")
+
 WITHOUT = """
 import sys
 sys.modules["opentelemetry"] = None  # as if it were not installed

@@ -3,10 +3,13 @@
 import asyncio
 import threading
 
+import pytest
 from jobledger_client import AsyncJobClient, ChunkContext, JobState
 
 from tests.client.conftest import Serving
 from tests.support.bounds import BOUND, CALL_TIMEOUT
+
+pytestmark = pytest.mark.one_store("the SDK sees messages, not the store")
 
 
 async def test_an_async_handler_completes_its_chunks(client: AsyncJobClient, serving: Serving, kind: str):

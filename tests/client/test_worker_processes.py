@@ -10,7 +10,10 @@ from jobledger_client import ChunkState, JobClient, JobView
 from tests.support.bounds import BOUND
 from tests.support.server import Server
 
-pytestmark = pytest.mark.long  # processes are started and stopped
+pytestmark = [
+    pytest.mark.long,  # processes are started and stopped
+    pytest.mark.one_store("the SDK sees messages, not the store"),
+]
 
 PROGRAM = """
 import asyncio, sys

@@ -23,6 +23,8 @@ from jobledger_client.testing import FakeContext
 from tests.client.conftest import Serving, changes
 from tests.support.bounds import BOUND, CALL_TIMEOUT
 
+pytestmark = pytest.mark.one_store("the SDK sees messages, not the store")
+
 ENDS = {ChangeType.CHUNK_COMPLETED, ChangeType.CHUNK_FAILED}
 AT_ONCE = RetryPolicy(max_attempts=3, initial_backoff=timedelta(0), jitter=0)
 

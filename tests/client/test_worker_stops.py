@@ -26,7 +26,10 @@ from tests.conftest import StartServer
 from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
 
-pytestmark = pytest.mark.long  # servers are stopped and started
+pytestmark = [
+    pytest.mark.long,  # servers are stopped and started
+    pytest.mark.one_store("the SDK sees messages, not the store"),
+]
 
 SHORT = timedelta(seconds=6)  # and longer than a machine stalls between two heartbeats
 

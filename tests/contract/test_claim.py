@@ -191,6 +191,7 @@ async def test_one_who_left_takes_nothing(api: Api, kind: str):
     assert (claimed.chunk.worker, claimed.chunk.attempt) == ("here", 1)
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize(
     ("field", "broken"),
     [

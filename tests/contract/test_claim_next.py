@@ -173,6 +173,7 @@ async def test_what_the_answer_has_no_room_for_is_claimable_again(api: Api, kind
     assert {one.chunk.attempt for one in rest} == {1}
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize(
     ("field", "broken"),
     [

@@ -100,6 +100,7 @@ async def test_what_does_not_exist_is_not_found(api: Api, kind: str):
         await claim_one(api, uuid4().hex)
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize(
     ("field", "broken"),
     [

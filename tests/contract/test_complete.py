@@ -136,6 +136,7 @@ async def test_a_thousand_at_once(api: Api, kind: str):
     assert set(chunk_states(job)) == {CHUNK_COMPLETED}
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize(
     ("field", "broken"),
     [

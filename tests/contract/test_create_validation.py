@@ -83,6 +83,7 @@ RULES = [
 ]
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize(("field", "broken"), RULES, ids=[f"{n:02}-{rule[0]}" for n, rule in enumerate(RULES)])
 async def test_a_broken_rule_is_named_and_nothing_is_written(
     api: Api, kind: str, field: str, broken: dict[str, object]
@@ -92,6 +93,7 @@ async def test_a_broken_rule_is_named_and_nothing_is_written(
     assert not (await api.list_jobs(filter={"kinds": [kind]})).jobs
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize(
     "labels",
     [

@@ -20,6 +20,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize("name", BROKEN)
 async def test_a_creation_of_which_much_is_wrong_is_refused_whole(api: Api, name: str):
     result = await refusal(api.jobs.CreateJob(BROKEN[name]))

@@ -164,6 +164,7 @@ BROKEN_REPORTS = [
 ]
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.guarantee("3c.6")
 @pytest.mark.parametrize(("field", "broken"), BROKEN_REPORTS)
 async def test_a_report_that_breaks_a_rule_is_refused_alone(api: Api, kind: str, field: str, broken: dict[str, object]):

@@ -104,6 +104,7 @@ BAD_STRUCTS = [
 ]
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize(("given", "path"), BAD_STRUCTS, ids=range(len(BAD_STRUCTS)))
 async def test_what_a_struct_cannot_hold_is_refused_with_its_path(api: Api, kind: str, given: Struct, path: str):
     with invalid(f"input{path}"):
@@ -169,6 +170,7 @@ async def test_a_page_of_the_largest_size_is_taken_as_the_most(api: Api, kind: s
     assert len((await api.jobs.ListChunks(request)).chunks) == 1
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("raw", [b"\xff", b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x02\xff\xfe", b"\x0b" * 200])
 async def test_bytes_that_are_no_message_are_invalid(api: Api, method: str, raw: bytes):

@@ -120,6 +120,7 @@ BROKEN = [
 ]
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize(
     ("end", "field", "broken"),
     [(end, field, broken) for end in ("complete", "fail", "release") for field, broken in BROKEN]

@@ -87,6 +87,7 @@ async def test_one_twice_is_refused_where_it_comes_again(api: Api, kind: str, ca
     assert await api.get(job.job_id) == before
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @calls
 @pytest.mark.parametrize("token", ["", "x", "💥", "AAAA" * 5, "AAAA" * 20 + "=", "+/" * 30, "x" * 5_000])
 async def test_what_is_no_token_is_refused(api: Api, kind: str, call: Call, token: str):

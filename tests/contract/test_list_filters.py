@@ -133,6 +133,7 @@ async def test_a_watch_sees_a_job_leave_when_its_error_code_goes(api: Api, kind:
         assert (await stream.message()).type == WatchMessageType.WATCH_MESSAGE_TYPE_LEFT
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize(
     ("field", "condition"),
     [
@@ -193,6 +194,7 @@ async def test_every_field_that_is_given_must_match(api: Api, kind: str):
     assert await matching(api, **everything) == {wanted.job_id}
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize(
     ("field", "broken"),
     [

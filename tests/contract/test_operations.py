@@ -175,12 +175,14 @@ async def test_a_list_continues_over_pages(stub: lro.OperationsStub, api: Api, k
     assert names[:3] == [f"operations/{job.job_id}@{job.uid}" for job in reversed(made)]
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize("name", ["", "operations/", "jobs/x", "operations/a b", "operations/a/b"])
 async def test_a_name_that_is_invalid_is_refused(stub: lro.OperationsStub, name: str):
     with invalid("name"):
         await stub.GetOperation(lro.GetOperationRequest(name=name))
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize(
     "text", ["state=GONE", "state>RUNNING", "done=maybe", "labels.x=1", "state=RUNNING AND done=true"]
 )

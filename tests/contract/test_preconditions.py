@@ -156,6 +156,7 @@ async def test_a_call_with_the_uid_of_a_deleted_job_means_no_other(api: Api, kin
     assert (await api.list_events(kind)).events[0].uid == second.uid
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize("method", CALLS)
 async def test_a_uid_in_another_form_is_refused_with_all_else_that_is_wrong(api: Api, kind: str, method: str):
     with invalid("uid"):

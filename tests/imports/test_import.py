@@ -188,6 +188,7 @@ async def test_a_job_whose_run_took_too_long_has_no_failed_chunk_and_can_be_retr
     assert (await api.get(kind)).state == COMPLETED
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize("field", BROKEN_JOBS)
 async def test_a_broken_job_is_refused_by_its_field_and_hinders_no_other(api: Api, kind: str, field: str):
     broken = past(**({"job_id": f"{kind}-broken", "kind": kind} | BROKEN_JOBS[field]))

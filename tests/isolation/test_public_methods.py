@@ -70,6 +70,7 @@ async def reflect_v1alpha(channel: grpc.aio.Channel, raw: bytes) -> list[bytes]:
     return await reflect(channel, raw, REFLECTION_V1ALPHA)
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize("raw", MALFORMED, ids=range(len(MALFORMED)))
 @pytest.mark.parametrize("send", [check, watch, reflect, reflect_v1alpha])
 async def test_bytes_that_are_no_message_are_invalid_and_reveal_nothing(

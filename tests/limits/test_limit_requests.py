@@ -34,6 +34,7 @@ async def test_a_broken_limited_label_is_named(api: Api, kind: str, fields: dict
         await api.jobs.CreateJob(CreateJobRequest(kind=kind, **fields))
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize(
     ("scope", "named"),
     [

@@ -180,6 +180,7 @@ async def test_a_span_before_or_after_all_jobs_is_empty_and_now_is_not(api: Api,
         assert found.total.activity.items_per_second == 0
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize(
     ("fields", "names"),
     [

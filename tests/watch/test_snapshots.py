@@ -169,6 +169,7 @@ async def test_a_request_that_breaks_a_rule_is_refused(api: Api, kind: str):
         await api.watch_job(uuid4().hex).message()
 
 
+@pytest.mark.one_store("it is refused before the store is asked")
 @pytest.mark.parametrize("garbage", [b"x", b"\x00" * 32, b"\xff" * 1_000])
 async def test_a_damaged_cursor_is_refused(api: Api, kind: str, watching: Watching, garbage: bytes):
     job = await api.create(kind)
