@@ -18,7 +18,7 @@ from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.database.maintenance.recount import Recounted
 from jobledger_service.core.database.writer_level import read_writer_level
 from jobledger_service.core.model.history.writer_level import WRITER_LEVEL
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 from typer.testing import CliRunner
 
 from tests.conftest import StartServer
@@ -190,6 +190,26 @@ def test_a_recount_finds_nothing_wrong(upgraded: str):
     with closing(open_database(upgraded)) as database:
         counted = recount(database)
     assert counted == Recounted(label_indexes=counted.label_indexes)
+
+
+@pytest.mark.guarantee("3d.12")
+@pytest.mark.parametrize("content", ["no JSON", '{"still": "no artifact"}'])
+def test_artifacts_are_counted_but_those_that_cannot_be_read(loaded: str, content: str):
+    with closing(open_database(loaded)) as database:
+        with database.change_schema() as connection:
+            first = connection.exec_driver_sql(
+                "SELECT min(job_key) FROM jobs WHERE artifacts_revision IS NOT NULL"
+            ).scalar_one()
+            damage = text("UPDATE artifact_versions SET content = :content WHERE job_key = :job_key")
+            connection.execute(damage, {"content": content, "job_key": first})
+        upgrade(database)
+        with database.read() as connection:
+            sizes = connection.execute(text("SELECT job_key, artifact_bytes FROM jobs"))
+            stored = {row.job_key: row.artifact_bytes for row in sizes}
+        counted = recount(database)
+    assert stored[first] == 0
+    assert {first.partition("/")[0], *(key.partition("/")[0] for key, size in stored.items() if size)} == {*OWNERS}
+    assert (counted.rows.total(), counted.unreadable) == (0, 1)
 
 
 @pytest.mark.guarantee("3d.12")

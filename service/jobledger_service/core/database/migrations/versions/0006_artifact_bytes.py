@@ -8,10 +8,23 @@ from sqlalchemy import BigInteger, Column
 revision = "0006"
 down_revision = "0005"
 
+_READER_OF_POSTGRES: Final = """
+CREATE FUNCTION pg_temp.bytes_of(content text) RETURNS numeric LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (SELECT sum((value ->> 2)::bigint) FROM json_each(content::json));
+EXCEPTION WHEN OTHERS THEN
+    RETURN 0;
+END $$
+"""
 _SIZE: Final = {
-    "sqlite": "(SELECT total(json_extract(value, '$[2]')) FROM json_each(content))",
-    "postgresql": "(SELECT sum((value ->> 2)::bigint) FROM json_each(content::json))",
+    "sqlite": """
+    CASE WHEN json_valid(content) THEN (
+        SELECT total(CASE WHEN type = 'array' THEN json_extract(value, '$[2]') END) FROM json_each(content)
+    ) END
+    """,
+    "postgresql": "pg_temp.bytes_of(content)",
 }
+"""The bytes of a version of artifacts; of one that cannot be read 0, so that it stops no migration."""
 _SUM: Final = {
     "sqlite": "CAST(min(total({0}), 4611686018427387903) AS BIGINT)",
     "postgresql": "least(coalesce(sum({0}), 0), 4611686018427387903)::bigint",
@@ -40,6 +53,8 @@ def upgrade() -> None:
     op.add_column("quotas", Column("max_artifact_bytes", BigInteger))
     connection = op.get_bind()
     database = connection.dialect.name
+    if database == "postgresql":
+        connection.exec_driver_sql(_READER_OF_POSTGRES, execution_options={"no_parameters": True})
     connection.exec_driver_sql(
         _OF_JOBS.format(sum=_SUM[database].format(_SIZE[database])), execution_options={"no_parameters": True}
     )
