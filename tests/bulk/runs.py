@@ -1,6 +1,5 @@
 """What the tests of runs have in common: many jobs at once, a run followed to its end, and what its report says."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,8 @@ from jobledger.v1.entry_error_pb2 import EntryError
 from jobledger.v1.error_reason_pb2 import ErrorReason
 from jobledger.v1.event_pb2 import Change
 from jobledger.v1.job_pb2 import Job
+from jobledger.v1.job_service_pb2 import BatchCreateJobsRequest, CreateJobRequest
+from jobledger_service.core.api.job_requests import MAX_BATCH_JOBS
 
 from tests.conftest import QUICK
 from tests.support.api import Api
@@ -30,8 +31,14 @@ def deleting_in(roots: str, database: str, directory: Path, **settings: str) -> 
 
 
 async def create_many(api: Api, kind: str, count: int, **fields: object) -> list[str]:
-    """Create jobs and return their ids."""
-    return [job.job_id for job in await asyncio.gather(*(api.create(kind, **fields) for _ in range(count)))]
+    """Create jobs, as many in a call as it may have, and return their ids."""
+    requests = [CreateJobRequest(kind=kind, **fields)] * count
+    results = []
+    for begin in range(0, count, MAX_BATCH_JOBS):
+        batch = BatchCreateJobsRequest(requests=requests[begin : begin + MAX_BATCH_JOBS])
+        results += (await api.jobs.BatchCreateJobs(batch)).results
+    assert all(result.HasField("job") for result in results)
+    return [result.job.job_id for result in results]
 
 
 async def ended(api: Api, job_id: str) -> Job:

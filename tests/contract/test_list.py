@@ -1,12 +1,11 @@
 """ListJobs: pages that follow on, in every order, and tokens that belong to their request."""
 
-import asyncio
-
 import grpc
 import pytest
 from jobledger.v1.job_pb2 import Job, JobView
 from jobledger.v1.job_service_pb2 import BatchCreateJobsRequest, JobOrder, ListJobsRequest, ListJobsResponse
 
+from tests.bulk.runs import create_many
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
 from tests.support.states import QUEUED
@@ -101,7 +100,7 @@ async def test_the_view_is_basic_unless_full_is_asked_for(api: Api, kind: str):
 
 
 async def test_a_page_has_500_jobs_at_most_and_all_are_counted_where_counting_is_cheap(api: Api, kind: str):
-    await asyncio.gather(*(api.create(kind) for _ in range(1_000)))
+    await create_many(api, kind, 1_000)
     first = await page(api, kind, page_size=2_000_000)
     assert len(first.jobs) == 500
     assert (first.total_size, first.total_is_lower_bound) == (1_000, False)

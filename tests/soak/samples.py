@@ -38,12 +38,19 @@ Samples = dict[str, tuple[Quantity, float]]
 
 
 def of_process(name: str, pid: int) -> Samples:
-    """Return the private memory, the open descriptors and the threads of a process."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    """Return the private memory, the open descriptors and the threads of a process; nothing of one that was killed."""
+    folder = Path(f"/proc/{pid}")
+    try:
+        lines = (folder / "status").read_text().splitlines()
+        descriptors = len(list((folder / "fd").iterdir()))
+    except OSError:
+        return {}
     status = dict(line.split(":", 1) for line in lines if ":" in line)
+    if "RssAnon" not in status:  # nobody has waited for it yet
+        return {}
     return {
         f"{name}: memory": (MEMORY, float(status["RssAnon"].split()[0]) / 1024),
-        f"{name}: descriptors": (DESCRIPTORS, len(list(Path(f"/proc/{pid}/fd").iterdir()))),
+        f"{name}: descriptors": (DESCRIPTORS, descriptors),
         f"{name}: threads": (THREADS, float(status["Threads"])),
     }
 

@@ -1,6 +1,5 @@
 """What a watch is asked to deliver: some changes, some jobs, nothing but what comes, the jobs of all owners."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from jobledger.v1.job_pb2 import Job, JobView
 from jobledger.v1.job_service_pb2 import WatchMode
 from jobledger_service.core.watch.snapshots import SNAPSHOT_PAGE_SIZE
 
+from tests.bulk.runs import create_many
 from tests.isolation.conftest import Tenants
 from tests.operate.conftest import scrape
 from tests.support.api import Api
@@ -135,7 +135,7 @@ async def test_a_watch_from_now_begins_with_a_bookmark(api: Api, kind: str):
 @pytest.mark.guarantee("3a.6")
 async def test_a_broken_snapshot_goes_on_where_it_stopped(api: Api, kind: str):
     """Jobs change, end, come and go while it is read; what was shown is followed, and what was not is shown once."""
-    jobs = await asyncio.gather(*(api.create(kind) for _ in range(SNAPSHOT_PAGE_SIZE + 100)))
+    job_ids = await create_many(api, kind, SNAPSHOT_PAGE_SIZE + 100)
     known: dict[str, int] = {}
     cursor, connections, shown = b"", 0, 0
     while True:
@@ -154,16 +154,16 @@ async def test_a_broken_snapshot_goes_on_where_it_stopped(api: Api, kind: str):
             break
         connections += 1
         if connections < 4:
-            for job in (jobs[connections], jobs[-connections]):
-                await rename(api, job.job_id, f"after {connections}")
+            for job_id in (job_ids[connections], job_ids[-connections]):
+                await rename(api, job_id, f"after {connections}")
             await api.create(kind)
-    assert (connections, shown) == (4, len(jobs))
+    assert (connections, shown) == (4, len(job_ids))
     stored = [job async for job in pages(api, kind)]
     assert known == {job.job_id: job.revision for job in stored}
     with invalid("cursor"):
         await api.watch_jobs(kind, "another.kind", cursor=cursor).message()
     with invalid("cursor"):
-        await api.watch_job(jobs[0].job_id, cursor=cursor).message()
+        await api.watch_job(job_ids[0], cursor=cursor).message()
 
 
 @pytest.mark.guarantee("3b.8")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchMode
 
+from tests.bulk.runs import create_many
 from tests.support.api import Api
 from tests.support.lives import FAT, assert_gapless, assert_ordered, ended, live
 from tests.support.server import Server
@@ -117,13 +118,13 @@ async def test_a_leaving_is_not_lost_when_messages_are_merged(api: Api, slow: Ap
 
 async def test_changes_while_a_snapshot_is_read_are_neither_missed_nor_sent_twice(api: Api, slow: Api, kind: str):
     labels = {f"{n}": "v" * 255 for n in range(8)}  # so that three pages of jobs are more than a connection holds
-    jobs = await asyncio.gather(*(api.create(kind, labels=labels) for _ in range(1_200)))
+    job_ids = await create_many(api, kind, 1_200, labels=labels)
     async with slow.watch_jobs(kind, mode=EVERY) as watch:
         messages = [await watch.message()]
-        for job in jobs[::60]:
-            await api.update(job.job_id, update_mask={"paths": ["labels"]})
-        for job in jobs[7::60]:
-            await api.delete(job.job_id, force=True)
+        for job_id in job_ids[::60]:
+            await api.update(job_id, update_mask={"paths": ["labels"]})
+        for job_id in job_ids[7::60]:
+            await api.delete(job_id, force=True)
         await api.create(kind, display_name="the last")
         while (message := await watch.message()).type != BOOKMARK:
             assert message.cursor
