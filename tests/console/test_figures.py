@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from jobledger.v1.worker_service_pb2 import ChunkFailure
+from jobledger.v1.worker_service_pb2 import ChunkCompletion, ChunkFailure
 from jobledger_client import JobClient, JobState
 
 from tests.conftest import StartServer
@@ -23,24 +23,27 @@ def fail_one(client: JobClient, kind: str, code: str, stage: str = "encode") -> 
     return job_id
 
 
-def complete_one(client: JobClient, kind: str) -> None:
+def complete_one(client: JobClient, kind: str, size_bytes: int = 0) -> None:
     client.create_job(kind)
     [claimed] = client.leases.claim_chunks([kind], worker="completing", lease_duration=LEASE)
-    client.leases.complete_chunks([claimed.lease.token])
+    artifacts = {"made": {"uri": "s3://b/x", "size_bytes": size_bytes}}
+    completion = ChunkCompletion(lease_token=claimed.lease.token, progress={"artifacts": artifacts})
+    client.leases.complete_chunks([completion])
 
 
 def test_statistics_show_what_happened_by_kind(
     console: Console, client: JobClient, open_page: OpenPage, kind: str
 ) -> None:
     complete_one(client, kind)
-    complete_one(client, kind)
+    complete_one(client, kind, 3 * 1024 * 1024)
     fail_one(client, kind, "DAMAGED")
     client.create_job(kind)
     page = open_page(f"{console.address}/statistics?kind={kind}")
     row = page.get_by_role("row").filter(has_text=kind)
     row.get_by_text("66.7 %").wait_for()
     cells = row.get_by_role("cell").all_inner_texts()
-    assert (cells[0], cells[1], cells[3:6]) == (kind, "1", ["0", "2", "1"])
+    assert (cells[0], cells[1], cells[3:6], cells[-1]) == (kind, "1", ["0", "2", "1"], "3.0 MiB")
+    assert page.get_by_text("3.0 MiB").count() == 2, "in the row, and in the figure of all"
     assert page.get_by_role("img", name="How many jobs ended").locator("canvas").count() == 1
     assert page.get_by_role("img", name="The success of ended jobs").locator("canvas").count() == 1
     page.get_by_role("combobox").select_option("30d")
