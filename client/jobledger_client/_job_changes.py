@@ -16,6 +16,10 @@ class JobChanges:
     `labels` replace all labels; `set_labels` and `remove_labels` change these and keep the others. An empty
     `display_name` removes it; `keep_forever` removes the expiry. A `schedule_time`, a time or a timedelta from now, can
     change until a chunk is claimed; `start_now` removes it, and the job may begin at once.
+
+    A `retry_policy` replaces the whole policy, at once; `max_attempts` is short for `RetryPolicy(max_attempts=…)`. A
+    `run_timeout` counts from the start of the present run. An `attempt_timeout` is for attempts that are claimed from
+    now on. `no_run_timeout` and `no_attempt_timeout` remove the limits.
     """
 
     priority: int | None = None
@@ -27,6 +31,12 @@ class JobChanges:
     keep_forever: bool = False
     schedule_time: values.TimestampLike | timedelta | None = None
     start_now: bool = False
+    max_attempts: int | None = None
+    retry_policy: requests.RetryPolicyLike | None = None
+    run_timeout: values.DurationLike | None = None
+    no_run_timeout: bool = False
+    attempt_timeout: values.DurationLike | None = None
+    no_attempt_timeout: bool = False
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of a request, with the mask that names them. Raises ValueError for two that exclude."""
@@ -34,6 +44,12 @@ class JobChanges:
         for one, other, together in (
             ("expire_time", "keep_forever", self.keep_forever and self.expire_time is not None),
             ("schedule_time", "start_now", self.start_now and self.schedule_time is not None),
+            ("run_timeout", "no_run_timeout", self.no_run_timeout and self.run_timeout is not None),
+            (
+                "attempt_timeout",
+                "no_attempt_timeout",
+                self.no_attempt_timeout and self.attempt_timeout is not None,
+            ),
             ("labels", "set_labels and remove_labels", bool(single) and self.labels is not None),
         ):
             if together:
@@ -46,9 +62,13 @@ class JobChanges:
             labels=self.labels,
             expire_time=values.future_time(self.expire_time),
             schedule_time=values.future_time(self.schedule_time),
+            retry_policy=requests.retry_policy(self.retry_policy, self.max_attempts),
+            run_timeout=values.duration(self.run_timeout),
+            attempt_timeout=values.duration(self.attempt_timeout),
         )
         paths = fields["update_mask"].paths
         paths.extend(f"labels.{name}" for name in single)
         # without a value: none from now on
         paths.extend(["expire_time"] * self.keep_forever + ["schedule_time"] * self.start_now)
+        paths.extend(["run_timeout"] * self.no_run_timeout + ["attempt_timeout"] * self.no_attempt_timeout)
         return fields | ({"labels": self.set_labels} if self.set_labels else {})

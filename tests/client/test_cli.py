@@ -156,6 +156,12 @@ def test_get_leaves_out_chunks_or_input_too(shell: Shell, kind: str):
 def test_cancel_retry_update_and_delete(shell: Shell, kind: str):
     job_id = shell("create", kind, "--label", "a=1").strip()
     assert shell.json("update", job_id, "--priority", "8", "--no-labels", "--display-name", "New")["priority"] == 8
+    limits = ["--max-attempts", "5", "--backoff", "2s", "--run-timeout", "1h", "--attempt-timeout", "5m"]
+    changed = shell.json("update", job_id, *limits)
+    policy = {"maxAttempts": 5, "initialBackoff": "2s", "multiplier": 2, "maxBackoff": "300s", "jitter": 0.2}
+    assert (changed["retryPolicy"], changed["runTimeout"], changed["attemptTimeout"]) == (policy, "3600s", "300s")
+    unlimited = shell.json("update", job_id, "--no-run-timeout", "--no-attempt-timeout")
+    assert (unlimited["retryPolicy"], unlimited.keys() & {"runTimeout", "attemptTimeout"}) == (policy, set())
     assert shell.json("get", job_id, "--basic")["labels"] == {}
     assert shell.json("cancel", job_id)["outcome"] == "CANCEL_OUTCOME_CANCELLED"
     assert "had already ended (CANCELLED)" in shell("cancel", job_id)

@@ -21,6 +21,7 @@ from jobledger_client import (
     FailurePolicy,
     ForeignCursorError,
     InvalidFieldError,
+    JobChanges,
     JobClient,
     JobEndedError,
     JobNotEndedError,
@@ -30,6 +31,7 @@ from jobledger_client import (
     JobView,
     PageTokenInvalidError,
     RequestIdReusedError,
+    RetryPolicy,
     WatchMessageType,
     WatchMode,
 )
@@ -208,11 +210,28 @@ async def test_an_expiry_is_set_and_taken_away(client: AsyncJobClient, kind: str
     assert not (await client.update_job(job.job_id, keep_forever=True)).HasField("expire_time")
 
 
+async def test_time_limits_and_the_retry_policy_change_in_one_job_and_in_many(client: AsyncJobClient, kind: str):
+    job_id = (await client.create_job(kind, run_timeout=timedelta(hours=1))).job.job_id
+    job = await client.update_job(job_id, max_attempts=5, attempt_timeout=timedelta(minutes=5), no_run_timeout=True)
+    assert (job.retry_policy.max_attempts, job.attempt_timeout.seconds, job.HasField("run_timeout")) == (5, 300, False)
+    policy = RetryPolicy(initial_backoff=timedelta(seconds=2))
+    changes = JobChanges(retry_policy=policy, run_timeout=timedelta(hours=2), no_attempt_timeout=True)
+    run = (await client.bulk.update_jobs(changes, kinds=[kind])).job
+    await client.wait(run.job_id)
+    job = await client.get_job(job_id)
+    assert (job.retry_policy.max_attempts, job.retry_policy.initial_backoff.seconds) == (3, 2)
+    assert (job.run_timeout.seconds, job.HasField("attempt_timeout")) == (7_200, False)
+
+
 async def test_values_that_nobody_can_understand_are_refused_before_they_are_sent(client: AsyncJobClient, kind: str):
     with pytest.raises(ValueError, match="a datetime must have a time zone"):
         await client.create_job(kind, expire_time=datetime(2100, 1, 1))  # noqa: DTZ001 - that is the case
     with pytest.raises(ValueError, match="expire_time and keep_forever exclude each other"):
         await client.update_job("x", expire_time=datetime(2100, 1, 1, tzinfo=UTC), keep_forever=True)
+    with pytest.raises(ValueError, match="run_timeout and no_run_timeout exclude each other"):
+        await client.update_job("x", run_timeout=timedelta(hours=1), no_run_timeout=True)
+    with pytest.raises(ValueError, match="attempt_timeout and no_attempt_timeout exclude each other"):
+        await client.update_job("x", attempt_timeout=timedelta(hours=1), no_attempt_timeout=True)
 
 
 async def test_a_filter_that_is_spelled_wrong_means_no_jobs_at_all(client: AsyncJobClient, kind: str):

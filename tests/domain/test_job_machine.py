@@ -13,9 +13,22 @@ from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.job import FailurePolicy, JobSpec, Stage
 from jobledger_service.core.model.leases import Lease, holds, lease_of
 from jobledger_service.core.model.progress import ProgressReport
-from jobledger_service.core.model.refusals.errors import ChunkNotClaimable, JobStarted, NothingToRetry
+from jobledger_service.core.model.refusals.errors import (
+    ChunkNotClaimable,
+    InvalidField,
+    JobEnded,
+    JobStarted,
+    NothingToRetry,
+)
 from jobledger_service.core.model.retry import RetryPolicy
-from jobledger_service.core.model.states import CHUNK_TRANSITIONS, ENDED, JOB_TRANSITIONS, ChunkState, JobState
+from jobledger_service.core.model.states import (
+    CHUNK_TRANSITIONS,
+    ENDED,
+    JOB_TRANSITIONS,
+    UNFINISHED,
+    ChunkState,
+    JobState,
+)
 from jobledger_service.core.write.stored_chunks import StoredChunks
 from msgspec.structs import replace
 
@@ -73,6 +86,8 @@ class JobMachine(RuleBasedStateMachine):
         self.completed: Counter[int] = Counter()
         self.earlier: defaultdict[int, list[Attempt]] = defaultdict(list)
         self.chunks: dict[int, Chunk] = {}
+        self.timeouts: dict[int, int | None] = {}
+        """How long the latest attempt at each chunk may take, as it was claimed."""
         new = lifecycle.NewJob(spec, lifecycle.sizes_of(items, size), schedule_time=begins)
         step = lifecycle.create(new, "caller", self.now)
         self.job, self.percent, self.run = step.job, 0.0, 0
@@ -94,6 +109,10 @@ class JobMachine(RuleBasedStateMachine):
             if old is not None and chunk.attempt_number > old.attempt_number and (kept := latest_attempt(old)):
                 self.earlier[chunk.index].append(kept)
             self.chunks[chunk.index] = chunk
+        if step.more_attempts:
+            for index, chunk in self.chunks.items():
+                if chunk.state in UNFINISHED:
+                    self.chunks[index] = replace(chunk, max_attempts=chunk.max_attempts + step.more_attempts)
         self.job = step.job
 
     def others(self) -> list[Chunk]:
@@ -116,6 +135,7 @@ class JobMachine(RuleBasedStateMachine):
                 work.claim(self.job, chunk, work.Claim("w", LEASE), self.now)
             return
         self.apply(work.claim(self.job, chunk, work.Claim("w", LEASE), self.now))
+        self.timeouts[index] = self.job.spec.attempt_timeout
         self.leases.append(lease_of(self.job, self.chunks[index]))
 
     def finalizer_waits(self, chunk: Chunk) -> bool:
@@ -141,6 +161,44 @@ class JobMachine(RuleBasedStateMachine):
         else:
             self.apply(lifecycle.update(self.job, new, "caller", self.now))
             assert self.job.held_until == (begins if begins is not None and begins > self.now else None)
+
+    @rule(
+        attempts=st.integers(1, 4),
+        run_timeout=st.sampled_from([None, 10_000_000, 100_000_000]),
+        attempt_timeout=st.sampled_from([None, 3_000_000, 70_000_000]),
+    )
+    def change_settings(self, attempts: int, run_timeout: int | None, attempt_timeout: int | None) -> None:
+        before, held = self.job, [lease for lease in self.leases if self.held(lease)]
+        policy = replace(before.spec.retry_policy, max_attempts=attempts)
+        had = (before.spec.retry_policy, before.spec.run_timeout, before.spec.attempt_timeout)
+        new = lifecycle.JobUpdate(
+            frozenset(lifecycle.SETTINGS),
+            retry_policy=policy,
+            run_timeout=run_timeout,
+            attempt_timeout=attempt_timeout,
+        )
+        waits = {c.index: c.next_attempt_time for c in self.others()}
+        kept = {c.index: c.max_attempts for c in self.others() if c.state not in UNFINISHED}
+        is_over = before.state is JobState.RUNNING and (
+            before.has_timed_out(self.now)
+            or (run_timeout is not None and (before.start_time or 0) + run_timeout <= self.now)
+        )
+        if had == (policy, run_timeout, attempt_timeout):
+            assert lifecycle.update(before, new, "caller", self.now) is None
+            return
+        if before.state is JobState.COMPLETED:
+            with pytest.raises(JobEnded):
+                lifecycle.update(before, new, "caller", self.now)
+            return
+        if is_over and run_timeout != before.spec.run_timeout:
+            with pytest.raises(InvalidField, match="run_timeout"):
+                lifecycle.update(before, new, "caller", self.now)
+            return
+        self.apply(lifecycle.update(before, new, "caller", self.now))
+        assert (self.job.state, self.job.counts, self.job.progress) == (before.state, before.counts, before.progress)
+        assert all(map(self.held, held))
+        assert waits == {c.index: c.next_attempt_time for c in self.others()}
+        assert kept == {c.index: c.max_attempts for c in self.others() if c.state not in UNFINISHED}
 
     @rule()
     def lift_backoffs(self) -> None:
@@ -338,10 +396,11 @@ class JobMachine(RuleBasedStateMachine):
     def only_chunks_in_work_have_a_lease(self) -> None:
         for chunk in self.others():
             assert (chunk.lease_expire_time is not None) == (chunk.state is ChunkState.PROCESSING)
-            timeout = self.job.spec.attempt_timeout
+            timeout = self.timeouts.get(chunk.index)
             if chunk.lease_expire_time is not None and timeout is not None:
                 assert chunk.lease_expire_time <= (chunk.start_time or 0) + timeout
-            assert chunk.attempt <= chunk.max_attempts
+            had = chunk.max_attempts - self.job.spec.retry_policy.max_attempts
+            assert chunk.state not in UNFINISHED or 0 <= had <= chunk.attempt
             assert (chunk.end_time is not None) == (chunk.state not in (ChunkState.PENDING, ChunkState.PROCESSING))
 
     def teardown(self) -> None:

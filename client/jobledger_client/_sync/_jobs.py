@@ -279,6 +279,12 @@ class JobCalls(JobLists, JobWatches):
         keep_forever: bool = False,
         schedule_time: values.TimestampLike | timedelta | None = None,
         start_now: bool = False,
+        max_attempts: int | None = None,
+        retry_policy: requests.RetryPolicyLike | None = None,
+        run_timeout: values.DurationLike | None = None,
+        no_run_timeout: bool = False,
+        attempt_timeout: values.DurationLike | None = None,
+        no_attempt_timeout: bool = False,
         reason: str = "",
         etag: str = "",
         uid: str = "",
@@ -303,6 +309,12 @@ class JobCalls(JobLists, JobWatches):
             keep_forever=keep_forever,
             schedule_time=schedule_time,
             start_now=start_now,
+            max_attempts=max_attempts,
+            retry_policy=retry_policy,
+            run_timeout=run_timeout,
+            no_run_timeout=no_run_timeout,
+            attempt_timeout=attempt_timeout,
+            no_attempt_timeout=no_attempt_timeout,
         )
         request = rpc.UpdateJobRequest(
             job_id=job_id, reason=reason, etag=etag, uid=uid, owner=owner, **changes.fields()

@@ -25,11 +25,12 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from jobledger.v1 import chunk_pb2 as jobledger_dot_v1_dot_chunk__pb2
 from jobledger.v1 import filter_pb2 as jobledger_dot_v1_dot_filter__pb2
 from jobledger.v1 import job_pb2 as jobledger_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17jobledger/v1/bulk.proto\x12\x0cjobledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19jobledger/v1/filter.proto\x1a\x16jobledger/v1/job.proto\"\xc8\x01\n\x11\x43\x61ncelJobsRequest\x12\'\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.JobFilter\x12\x0f\n\x07job_ids\x18\x02 \x03(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12/\n\x0cgrace_period\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x66orce\x18\x07 \x01(\x08\"\x8e\x01\n\x12\x43\x61ncelJobsResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\x12\x15\n\rmatched_count\x18\x02 \x01(\x03\x12\x1e\n\x16matched_is_lower_bound\x18\x03 \x01(\x08\x12!\n\x06sample\x18\x04 \x03(\x0b\x32\x11.jobledger.v1.Job\"\x87\x01\n\x10RetryJobsRequest\x12\'\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.JobFilter\x12\x0f\n\x07job_ids\x18\x02 \x03(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\x8d\x01\n\x11RetryJobsResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\x12\x15\n\rmatched_count\x18\x02 \x01(\x03\x12\x1e\n\x16matched_is_lower_bound\x18\x03 \x01(\x08\x12!\n\x06sample\x18\x04 \x03(\x0b\x32\x11.jobledger.v1.Job\"\xb1\x01\n\x11\x44\x65leteJobsRequest\x12\'\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.JobFilter\x12\x0f\n\x07job_ids\x18\x02 \x03(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\r\n\x05\x66orce\x18\x05 \x01(\x08\x12\x18\n\x10\x64\x65lete_artifacts\x18\x06 \x01(\x08\x12\x0e\n\x06reason\x18\x07 \x01(\t\"\x8e\x01\n\x12\x44\x65leteJobsResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\x12\x15\n\rmatched_count\x18\x02 \x01(\x03\x12\x1e\n\x16matched_is_lower_bound\x18\x03 \x01(\x08\x12!\n\x06sample\x18\x04 \x03(\x0b\x32\x11.jobledger.v1.Job\"\xc3\x03\n\x11UpdateJobsRequest\x12\'\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.JobFilter\x12\x0f\n\x07job_ids\x18\x02 \x03(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12/\n\x0bupdate_mask\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\x08priority\x18\x07 \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0c\x64isplay_name\x18\x08 \x01(\t\x12;\n\x06labels\x18\t \x03(\x0b\x32+.jobledger.v1.UpdateJobsRequest.LabelsEntry\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rschedule_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_priority\"\x8e\x01\n\x12UpdateJobsResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\x12\x15\n\rmatched_count\x18\x02 \x01(\x03\x12\x1e\n\x16matched_is_lower_bound\x18\x03 \x01(\x08\x12!\n\x06sample\x18\x04 \x03(\x0b\x32\x11.jobledger.v1.JobBH\n\x10\x63om.jobledger.v1B\tBulkProtoP\x01Z\x18jobledger/v1;jobledgerv1\xaa\x02\x0cJobledger.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17jobledger/v1/bulk.proto\x12\x0cjobledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18jobledger/v1/chunk.proto\x1a\x19jobledger/v1/filter.proto\x1a\x16jobledger/v1/job.proto\"\xc8\x01\n\x11\x43\x61ncelJobsRequest\x12\'\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.JobFilter\x12\x0f\n\x07job_ids\x18\x02 \x03(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12/\n\x0cgrace_period\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x66orce\x18\x07 \x01(\x08\"\x8e\x01\n\x12\x43\x61ncelJobsResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\x12\x15\n\rmatched_count\x18\x02 \x01(\x03\x12\x1e\n\x16matched_is_lower_bound\x18\x03 \x01(\x08\x12!\n\x06sample\x18\x04 \x03(\x0b\x32\x11.jobledger.v1.Job\"\x87\x01\n\x10RetryJobsRequest\x12\'\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.JobFilter\x12\x0f\n\x07job_ids\x18\x02 \x03(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\x8d\x01\n\x11RetryJobsResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\x12\x15\n\rmatched_count\x18\x02 \x01(\x03\x12\x1e\n\x16matched_is_lower_bound\x18\x03 \x01(\x08\x12!\n\x06sample\x18\x04 \x03(\x0b\x32\x11.jobledger.v1.Job\"\xb1\x01\n\x11\x44\x65leteJobsRequest\x12\'\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.JobFilter\x12\x0f\n\x07job_ids\x18\x02 \x03(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\r\n\x05\x66orce\x18\x05 \x01(\x08\x12\x18\n\x10\x64\x65lete_artifacts\x18\x06 \x01(\x08\x12\x0e\n\x06reason\x18\x07 \x01(\t\"\x8e\x01\n\x12\x44\x65leteJobsResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\x12\x15\n\rmatched_count\x18\x02 \x01(\x03\x12\x1e\n\x16matched_is_lower_bound\x18\x03 \x01(\x08\x12!\n\x06sample\x18\x04 \x03(\x0b\x32\x11.jobledger.v1.Job\"\xd8\x04\n\x11UpdateJobsRequest\x12\'\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.JobFilter\x12\x0f\n\x07job_ids\x18\x02 \x03(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12/\n\x0bupdate_mask\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\x08priority\x18\x07 \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0c\x64isplay_name\x18\x08 \x01(\t\x12;\n\x06labels\x18\t \x03(\x0b\x32+.jobledger.v1.UpdateJobsRequest.LabelsEntry\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rschedule_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0cretry_policy\x18\x0c \x01(\x0b\x32\x19.jobledger.v1.RetryPolicy\x12.\n\x0brun_timeout\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0f\x61ttempt_timeout\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_priority\"\x8e\x01\n\x12UpdateJobsResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\x12\x15\n\rmatched_count\x18\x02 \x01(\x03\x12\x1e\n\x16matched_is_lower_bound\x18\x03 \x01(\x08\x12!\n\x06sample\x18\x04 \x03(\x0b\x32\x11.jobledger.v1.JobBH\n\x10\x63om.jobledger.v1B\tBulkProtoP\x01Z\x18jobledger/v1;jobledgerv1\xaa\x02\x0cJobledger.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,22 +40,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\020com.jobledger.v1B\tBulkProtoP\001Z\030jobledger/v1;jobledgerv1\252\002\014Jobledger.V1'
   _globals['_UPDATEJOBSREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_UPDATEJOBSREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_CANCELJOBSREQUEST']._serialized_start=192
-  _globals['_CANCELJOBSREQUEST']._serialized_end=392
-  _globals['_CANCELJOBSRESPONSE']._serialized_start=395
-  _globals['_CANCELJOBSRESPONSE']._serialized_end=537
-  _globals['_RETRYJOBSREQUEST']._serialized_start=540
-  _globals['_RETRYJOBSREQUEST']._serialized_end=675
-  _globals['_RETRYJOBSRESPONSE']._serialized_start=678
-  _globals['_RETRYJOBSRESPONSE']._serialized_end=819
-  _globals['_DELETEJOBSREQUEST']._serialized_start=822
-  _globals['_DELETEJOBSREQUEST']._serialized_end=999
-  _globals['_DELETEJOBSRESPONSE']._serialized_start=1002
-  _globals['_DELETEJOBSRESPONSE']._serialized_end=1144
-  _globals['_UPDATEJOBSREQUEST']._serialized_start=1147
-  _globals['_UPDATEJOBSREQUEST']._serialized_end=1598
-  _globals['_UPDATEJOBSREQUEST_LABELSENTRY']._serialized_start=1540
-  _globals['_UPDATEJOBSREQUEST_LABELSENTRY']._serialized_end=1585
-  _globals['_UPDATEJOBSRESPONSE']._serialized_start=1601
-  _globals['_UPDATEJOBSRESPONSE']._serialized_end=1743
+  _globals['_CANCELJOBSREQUEST']._serialized_start=218
+  _globals['_CANCELJOBSREQUEST']._serialized_end=418
+  _globals['_CANCELJOBSRESPONSE']._serialized_start=421
+  _globals['_CANCELJOBSRESPONSE']._serialized_end=563
+  _globals['_RETRYJOBSREQUEST']._serialized_start=566
+  _globals['_RETRYJOBSREQUEST']._serialized_end=701
+  _globals['_RETRYJOBSRESPONSE']._serialized_start=704
+  _globals['_RETRYJOBSRESPONSE']._serialized_end=845
+  _globals['_DELETEJOBSREQUEST']._serialized_start=848
+  _globals['_DELETEJOBSREQUEST']._serialized_end=1025
+  _globals['_DELETEJOBSRESPONSE']._serialized_start=1028
+  _globals['_DELETEJOBSRESPONSE']._serialized_end=1170
+  _globals['_UPDATEJOBSREQUEST']._serialized_start=1173
+  _globals['_UPDATEJOBSREQUEST']._serialized_end=1773
+  _globals['_UPDATEJOBSREQUEST_LABELSENTRY']._serialized_start=1715
+  _globals['_UPDATEJOBSREQUEST_LABELSENTRY']._serialized_end=1760
+  _globals['_UPDATEJOBSRESPONSE']._serialized_start=1776
+  _globals['_UPDATEJOBSRESPONSE']._serialized_end=1918
 # @@protoc_insertion_point(module_scope)

@@ -390,7 +390,10 @@ class Chunk(_message.Message):
     attempt: _builtins.int
     """attempt counts the attempts that began, from 0. A released attempt is not counted."""
     max_attempts: _builtins.int
-    """max_attempts is the attempt after which a failure is final. A retry of the job raises it."""
+    """max_attempts is the attempt after which a failure is final. A retry of the job raises it. UpdateJob with a new
+    retry_policy raises or lowers it, also below `attempt`, while the chunk is not ended; the event does not list
+    these chunks.
+    """
     task_id: _builtins.str
     """task_id is the id that an external engine (Celery, RunPod, Airflow) gave the attempt. Empty when none did."""
     worker: _builtins.str

@@ -553,7 +553,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def attempt_timeout(self) -> _duration_pb2.Duration:
-        """attempt_timeout is how long one attempt at a chunk may take. Absent: no limit."""
+        """attempt_timeout is how long one attempt at a chunk may take that is claimed now. Absent: no limit."""
 
     @_builtins.property
     def output(self) -> _struct_pb2.Struct:

@@ -1672,6 +1672,9 @@ class UpdateJobRequest(_message.Message):
     OWNER_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
+    RETRY_POLICY_FIELD_NUMBER: _builtins.int
+    RUN_TIMEOUT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_TIMEOUT_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     priority: _builtins.int
@@ -1694,8 +1697,8 @@ class UpdateJobRequest(_message.Message):
     """
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """update_mask names the fields to change: priority, display_name, labels, expire_time, schedule_time, and single
-        labels as labels.NAME. NAME is everything after the first dot: labels.example.org/team names the label
+        """update_mask names the fields to change: priority, display_name, labels, expire_time, schedule_time, retry_policy,
+        run_timeout, attempt_timeout, and single labels as labels.NAME. NAME is everything after the first dot: labels.example.org/team names the label
         "example.org/team". No character is quoted, because no label name needs it. The JSON form of a mask has no
         upper-case letters. labels and labels.NAME may not appear together. Required, not empty, at most 100 paths.
         """
@@ -1720,6 +1723,29 @@ class UpdateJobRequest(_message.Message):
         for them.
         """
 
+    @_builtins.property
+    def retry_policy(self) -> _chunk_pb2.RetryPolicy:
+        """retry_policy replaces the whole policy, with the rules of CreateJobRequest. The attempts that a chunk has had in
+        this run count under the new max_attempts at once, also of a chunk that is being worked on or waits for its next
+        attempt: Chunk.max_attempts rises or falls. A chunk that has had as many already and waits gets the attempt that it
+        waits for, and no other. Delays that have begun stay; the next failed attempt waits by the new policy. A FAILED
+        chunk stays FAILED until it is retried. Absent: all defaults.
+        """
+
+    @_builtins.property
+    def run_timeout(self) -> _duration_pb2.Duration:
+        """run_timeout is the new limit of a run, 1 s to 366 days. The present run of a RUNNING job ends at its start_time and
+        the new run_timeout; one that is over by then already is refused with INVALID_ARGUMENT, and so is any change once
+        the run has reached the present one. In a CANCELLING job, whose end is set, and in a FAILED or CANCELLED one it is
+        for the next run. Absent: no limit.
+        """
+
+    @_builtins.property
+    def attempt_timeout(self) -> _duration_pb2.Duration:
+        """attempt_timeout is the new limit of attempts that are claimed from now on, 1 s to 366 days. An attempt that is being
+        worked on keeps the limit with which it was claimed. Absent: no limit.
+        """
+
     def __init__(
         self,
         *,
@@ -1734,10 +1760,13 @@ class UpdateJobRequest(_message.Message):
         owner: _builtins.str = ...,
         reason: _builtins.str = ...,
         uid: _builtins.str = ...,
+        retry_policy: _chunk_pb2.RetryPolicy | None = ...,
+        run_timeout: _duration_pb2.Duration | None = ...,
+        attempt_timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "expire_time", b"expire_time", "priority", b"priority", "schedule_time", b"schedule_time", "update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "attempt_timeout", b"attempt_timeout", "expire_time", b"expire_time", "priority", b"priority", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "display_name", b"display_name", "etag", b"etag", "expire_time", b"expire_time", "job_id", b"job_id", "labels", b"labels", "owner", b"owner", "priority", b"priority", "reason", b"reason", "schedule_time", b"schedule_time", "uid", b"uid", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "attempt_timeout", b"attempt_timeout", "display_name", b"display_name", "etag", b"etag", "expire_time", b"expire_time", "job_id", b"job_id", "labels", b"labels", "owner", b"owner", "priority", b"priority", "reason", b"reason", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "uid", b"uid", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015

@@ -325,11 +325,13 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateJob(self, request, context):
-        """UpdateJob changes the fields that the mask names. A new priority applies to the pending chunks at once.
+        """UpdateJob changes the fields that the mask names. A new priority applies to the pending chunks at once. For new
+        time-outs and a new retry policy, UpdateJobRequest says when they apply.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_ENDED, JOB_STARTED); DATA_LOSS
-        (JOB_UNREADABLE). JOB_ENDED is about a new priority, JOB_STARTED about a new schedule_time. Retry: safe; with an
+        (JOB_UNREADABLE). JOB_ENDED is about a new priority, or about time-outs and the retry
+        policy of a COMPLETED job, JOB_STARTED about a new schedule_time. Retry: safe; with an
         etag, a retry of a write that took effect is ABORTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -156,11 +156,13 @@ class JobServiceStub:
     (QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin another run.
     """
     UpdateJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobRequest, _job_service_pb2.UpdateJobResponse]
-    """UpdateJob changes the fields that the mask names. A new priority applies to the pending chunks at once.
+    """UpdateJob changes the fields that the mask names. A new priority applies to the pending chunks at once. For new
+    time-outs and a new retry policy, UpdateJobRequest says when they apply.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_ENDED, JOB_STARTED); DATA_LOSS
-    (JOB_UNREADABLE). JOB_ENDED is about a new priority, JOB_STARTED about a new schedule_time. Retry: safe; with an
+    (JOB_UNREADABLE). JOB_ENDED is about a new priority, or about time-outs and the retry
+    policy of a COMPLETED job, JOB_STARTED about a new schedule_time. Retry: safe; with an
     etag, a retry of a write that took effect is ABORTED.
     """
     DeleteJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.DeleteJobRequest, _job_service_pb2.DeleteJobResponse]
@@ -342,11 +344,13 @@ class JobServiceAsyncStub(JobServiceStub):
     (QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin another run.
     """
     UpdateJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobRequest, _job_service_pb2.UpdateJobResponse]  # type: ignore[assignment]
-    """UpdateJob changes the fields that the mask names. A new priority applies to the pending chunks at once.
+    """UpdateJob changes the fields that the mask names. A new priority applies to the pending chunks at once. For new
+    time-outs and a new retry policy, UpdateJobRequest says when they apply.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_ENDED, JOB_STARTED); DATA_LOSS
-    (JOB_UNREADABLE). JOB_ENDED is about a new priority, JOB_STARTED about a new schedule_time. Retry: safe; with an
+    (JOB_UNREADABLE). JOB_ENDED is about a new priority, or about time-outs and the retry
+    policy of a COMPLETED job, JOB_STARTED about a new schedule_time. Retry: safe; with an
     etag, a retry of a write that took effect is ABORTED.
     """
     DeleteJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.DeleteJobRequest, _job_service_pb2.DeleteJobResponse]  # type: ignore[assignment]
@@ -609,11 +613,13 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.UpdateJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.UpdateJobResponse, _abc.Awaitable[_job_service_pb2.UpdateJobResponse]]:
-        """UpdateJob changes the fields that the mask names. A new priority applies to the pending chunks at once.
+        """UpdateJob changes the fields that the mask names. A new priority applies to the pending chunks at once. For new
+        time-outs and a new retry policy, UpdateJobRequest says when they apply.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_ENDED, JOB_STARTED); DATA_LOSS
-        (JOB_UNREADABLE). JOB_ENDED is about a new priority, JOB_STARTED about a new schedule_time. Retry: safe; with an
+        (JOB_UNREADABLE). JOB_ENDED is about a new priority, or about time-outs and the retry
+        policy of a COMPLETED job, JOB_STARTED about a new schedule_time. Retry: safe; with an
         etag, a retry of a write that took effect is ABORTED.
         """
 

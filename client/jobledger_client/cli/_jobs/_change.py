@@ -9,6 +9,7 @@ from jobledger.v1.job_pb2 import Job
 
 from jobledger_client._generated._enums import CancelOutcome, JobState
 from jobledger_client._job_changes import JobChanges
+from jobledger_client._policies import RetryPolicy
 from jobledger_client.cli import _json, _parse
 from jobledger_client.cli._choices import Reason, Uid
 from jobledger_client.cli._filter import add_filter_options
@@ -184,6 +185,26 @@ def update(
         typer.Option(metavar="DURATION|TIME", help="Let no worker claim it before then (2h from now, or a time)."),
     ] = None,
     now: Annotated[bool, typer.Option("--now", help="Let workers claim a scheduled job at once.")] = False,
+    max_attempts: Annotated[
+        int | None, typer.Option(metavar="N", help="A new retry policy: the maximum number of attempts at a chunk.")
+    ] = None,
+    backoff: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="A new retry policy: the wait after the first failed attempt."),
+    ] = None,
+    run_timeout: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Fail the job when its run takes longer, such as 2h.")
+    ] = None,
+    no_run_timeout: Annotated[bool, typer.Option("--no-run-timeout", help="Let runs take any time.")] = False,
+    attempt_timeout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION", help="Fail attempts that are claimed from now on and take longer, such as 5m."
+        ),
+    ] = None,
+    no_attempt_timeout: Annotated[
+        bool, typer.Option("--no-attempt-timeout", help="Let attempts that are claimed from now on take any time.")
+    ] = False,
     reason: Reason = "",
     etag: Etag = "",
     uid: Uid = "",
@@ -192,10 +213,10 @@ def update(
     detach: Detach = False,
     filter_fields: "JobFilterFields",
 ) -> int:
-    """Change priority, name, labels, expiry or the time to begin of a job, or of many.
+    """Change priority, name, labels, times or the retry policy of a job, or of many.
 
-    Other fields stay unchanged. One run changes many jobs, given by id or by a filter; the command follows the run
-    until it ends.
+    Other fields stay unchanged; --max-attempts and --backoff replace the whole retry policy. One run changes many
+    jobs, given by id or by a filter; the command follows the run until it ends.
     """
     selection = JobSelection(job_ids or (), filter_fields, validate_only, yes, detach)
     changes = JobChanges(
@@ -208,11 +229,19 @@ def update(
         keep_forever=keep_forever,
         schedule_time=_parse.future_time("--at", at),
         start_now=now,
+        retry_policy=None
+        if max_attempts is None and backoff is None
+        else RetryPolicy(max_attempts=max_attempts, initial_backoff=_parse.duration("--backoff", backoff)),
+        run_timeout=_parse.duration("--run-timeout", run_timeout),
+        no_run_timeout=no_run_timeout,
+        attempt_timeout=_parse.duration("--attempt-timeout", attempt_timeout),
+        no_attempt_timeout=no_attempt_timeout,
     )
     if changes == JobChanges():
         raise typer.BadParameter(
             "a change is required: --priority, --display-name, --label, --set-label, --remove-label, --expire, "
-            "--keep-forever, --at or --now"
+            "--keep-forever, --at, --now, --max-attempts, --backoff, --run-timeout, --no-run-timeout, "
+            "--attempt-timeout or --no-attempt-timeout"
         )
     job_id = selection.one
     _check_single(job_id, etag, uid)
@@ -220,7 +249,7 @@ def update(
         if job_id is None:
             call = partial(client.bulk.update_jobs, changes, reason=reason)
             return run(session, client, "update", call, selection)
-        fields = dataclasses.asdict(changes)
+        fields = {field.name: getattr(changes, field.name) for field in dataclasses.fields(changes)}
         job = client.update_job(job_id, **fields, reason=reason, etag=etag, uid=uid, owner=selection.owner)
     return _print_job(session, job, "updated")
 

@@ -140,7 +140,7 @@ _MESSAGES: Final = {
 fill_fixed: Final[Callable[[job_pb2.Job, JobSpec], None]] = message_filler(
     Job, _FIXED, job_pb2.Job.DESCRIPTOR, "message, spec", _MESSAGES
 )
-"""Adds what never changes: identity, policies, the plan, the time of creation."""
+"""Adds what only UpdateJob changes, if anything: identity, policies, time-outs, the plan, the time of creation."""
 
 fill_moving: Final[Callable[[job_pb2.Job, Job], None]] = message_filler(
     Job, _MOVING, job_pb2.Job.DESCRIPTOR, "message, value", _MESSAGES

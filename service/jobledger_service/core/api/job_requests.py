@@ -14,7 +14,7 @@ from jobledger_service.core.model.bounds.limits import DAY
 from jobledger_service.core.model.bounds.slots import MAX_LIMITED_LABELS
 from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.job import NO_UID, FailurePolicy, Inputs, JobSpec, Stage, uid_of
-from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob
+from jobledger_service.core.model.lifecycle import SETTINGS, Cancellation, JobUpdate, NewJob
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.refusals.errors import InvalidField
 from jobledger_service.core.model.retry import RetryPolicy
@@ -33,7 +33,7 @@ _FAILURE_POLICIES: Final = {job_pb2.FailurePolicy.Value(f"FAILURE_POLICY_{policy
 
 NewId = Callable[[], str]
 
-UPDATABLE: Final = ("priority", "display_name", "labels", "expire_time", "schedule_time")
+UPDATABLE: Final = ("priority", "display_name", "labels", "expire_time", "schedule_time", *SETTINGS)
 MAX_PATHS: Final = 100
 _LABEL_PATH: Final = "labels."
 
@@ -108,7 +108,7 @@ def new_job(
         job_id=job_id,
         kind=request.kind,
         fingerprint=mark or hashlib.sha256(msgpack.encode(content)).digest(),
-        retry_policy=_retry_policy(checks, request.retry_policy) if request.HasField("retry_policy") else _DEFAULT,
+        retry_policy=_retry_policy(checks, request),
         failure_policy=checks.member(
             "failure_policy", request.failure_policy, _FAILURE_POLICIES, FailurePolicy.RUN_ALL
         ),
@@ -116,8 +116,8 @@ def new_job(
         traceparent=traceparent,
         unique_key=request.unique_key,
         unique_window=_unique_window(checks, request),
-        run_timeout=checks.span(request, "run_timeout", limits.SECOND, limits.MAX_TIMEOUT, None),
-        attempt_timeout=checks.span(request, "attempt_timeout", limits.SECOND, limits.MAX_TIMEOUT, None),
+        run_timeout=_timeout(checks, request, "run_timeout"),
+        attempt_timeout=_timeout(checks, request, "attempt_timeout"),
         uid_bytes=uid,
         limited_labels=_limited_labels(checks, request),
         finalizer_work=finalizer_work,
@@ -193,8 +193,15 @@ def read_priority(checks: Checks, request: Any) -> int:  # noqa: ANN401  several
     return int(request.priority)
 
 
-def _retry_policy(checks: Checks, sent: chunk_pb2.RetryPolicy) -> RetryPolicy:
+def _timeout(checks: Checks, request: Any, field: str) -> int | None:  # noqa: ANN401  of a new job, or of a change
+    return checks.span(request, field, limits.SECOND, limits.MAX_TIMEOUT, None)
+
+
+def _retry_policy(checks: Checks, request: Any) -> RetryPolicy:  # noqa: ANN401  of a new job, or of a change
     default, field = _DEFAULT, "retry_policy"
+    if not request.HasField(field):
+        return default
+    sent: chunk_pb2.RetryPolicy = request.retry_policy
     attempts = sent.max_attempts if sent.HasField("max_attempts") else default.max_attempts
     checks.within(f"{field}.max_attempts", attempts, 1, 100)
     multiplier = sent.multiplier if sent.HasField("multiplier") else default.multiplier
@@ -298,6 +305,9 @@ def job_update(checks: Checks, request: Any) -> JobUpdate:  # noqa: ANN401  of o
         schedule_time=schedule,
         expire_time=expire,
         label_changes={name: new_labels.get(name) for name in named},
+        retry_policy=_retry_policy(checks, request),
+        run_timeout=_timeout(checks, request, "run_timeout"),
+        attempt_timeout=_timeout(checks, request, "attempt_timeout"),
     )
 
 

@@ -122,6 +122,11 @@ class Chunk(MsgStruct, frozen=True):
     """How long the latest lease lasts from each heartbeat on, in microseconds."""
     finalizer_work: int | None = None
     """The work of the finalizer, in millionths of an item; None for any other chunk."""
+    attempt_timeout: int | None = None
+    """How long its latest attempt may take, as it was claimed, in microseconds; 0 for no limit.
+
+    None for an attempt that a server of 0.1.0 claimed: its job's.
+    """
     checkpoint: bytes | None = None
     """What an attempt keeps for the next one, as an encoded Struct; None when there is none."""
 

@@ -26,7 +26,7 @@ class Kept(Enum):
     STEADY = auto()
     """In such a column that progress leaves as it is: a row is written without these columns while all of them stay."""
     SETTLED = auto()
-    """In the body of what never changes. New ones come last, and have a default."""
+    """In the body of what only UpdateJob changes, if anything does. New ones come last, and have a default."""
     CURRENT = auto()
     """In the body of what changes. New ones come last, and have a default."""
     VERSION = auto()
@@ -167,6 +167,7 @@ CHUNK_FIELDS: Final = (
     Field("error", Kept.CURRENT),
     Field("start_time", Kept.CURRENT),
     Field("lease_duration", Kept.CURRENT),
+    Field("attempt_timeout", Kept.CURRENT),
 )
 
 ATTEMPT_FIELDS: Final = (

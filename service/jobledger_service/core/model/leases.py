@@ -149,7 +149,12 @@ def _overdue(job: Job, chunk: Chunk, now: Micros) -> StopCause:
 
 def ends_with_attempt(job: Job, chunk: Chunk) -> bool:
     """Whether a held lease ends with its attempt, so that nothing extends it."""
-    timeout = job.spec.attempt_timeout
+    timeout = attempt_timeout(job, chunk)
     return (
         timeout is not None and chunk.start_time is not None and chunk.lease_expire_time == chunk.start_time + timeout
     )
+
+
+def attempt_timeout(job: Job, chunk: Chunk) -> int | None:
+    """Return how long the chunk's latest attempt may take, in microseconds; None for no limit."""
+    return job.spec.attempt_timeout if chunk.attempt_timeout is None else chunk.attempt_timeout or None

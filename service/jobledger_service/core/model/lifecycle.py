@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import groupby, islice
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
@@ -26,10 +26,13 @@ from .refusals.errors import (
     JobStarted,
     NothingToRetry,
 )
+from .retry import RetryPolicy
 from .service_kinds import is_reserved
 from .states import RETRYABLE, UNFINISHED, WAITING, ChunkState, JobState
 from .sweep import NO_TOTALS, JobChunks, Sweep, Totals
 
+SETTINGS: Final = ("retry_policy", "run_timeout", "attempt_timeout")
+"""The parts of a JobSpec that UpdateJob changes."""
 MAX_RUNS: Final = 20
 """Runs of retried chunks that a job's history names."""
 
@@ -297,7 +300,7 @@ def _with_finalizer(job: Job, moved: Counter[ChunkState], indexes: Sequence[int]
 
 
 class JobUpdate(MsgStruct, frozen=True):
-    """The fields to change: those in `fields`, of priority, display_name, labels, expire_time, schedule_time.
+    """The fields to change: those in `fields`, of a Job and of SETTINGS.
 
     `label_changes` are labels that get a value, or with None are removed; other labels stay.
     """
@@ -309,6 +312,9 @@ class JobUpdate(MsgStruct, frozen=True):
     expire_time: Micros | None = None
     schedule_time: Micros | None = None
     label_changes: Mapping[str, str | None] = {}
+    retry_policy: RetryPolicy = RetryPolicy()
+    run_timeout: int | None = None
+    attempt_timeout: int | None = None
 
     @property
     def new_labels(self) -> dict[str, str]:
@@ -338,12 +344,19 @@ class JobUpdate(MsgStruct, frozen=True):
         return sorted([*self.fields, *(f"labels.{name}" for name in self.label_changes)])
 
 
-def update(job: Job, new: JobUpdate, actor: str, now: Micros, reason: str = "") -> Step | None:
-    """Return the job with its new fields; None when nothing differs. The change lists the fields, then the reason."""
-    values = {name: getattr(new, name) for name in new.fields}
+def update(
+    job: Job, new: JobUpdate, actor: str, now: Micros, reason: str = "", calendar: Micros | None = None
+) -> Step | None:
+    """Return the job with its new fields; None when nothing differs. The change lists the fields, then the reason.
+
+    Its schedule_time has come by the `calendar`, without one by `now`.
+    """
+    values = {name: getattr(new, name) for name in new.fields.difference(SETTINGS)}
+    settings = {name: getattr(new, name) for name in new.fields.intersection(SETTINGS)}
     if new.label_changes or "labels" in new.fields:
         values["labels"] = new.labels_of(job)
-    if all(getattr(job, name) == value for name, value in values.items()):
+    new_settings = {name: value for name, value in settings.items() if getattr(job.spec, name) != value}
+    if not new_settings and all(getattr(job, name) == value for name, value in values.items()):
         return None
     if "priority" in new.fields and job.ended:
         raise JobEnded(job.spec.job_id, job.state, "its priority no longer matters")
@@ -352,10 +365,33 @@ def update(job: Job, new: JobUpdate, actor: str, now: Micros, reason: str = "") 
     by_rule = job.expires_by_rule and "expire_time" not in new.fields
     job = replace(job, **values, expires_by_rule=by_rule)
     if "schedule_time" in new.fields:
-        job = _scheduled(job, now)
+        job = _scheduled(job, now if calendar is None else calendar)
     if new.fields & {"schedule_time", "expire_time"}:
         _check_expiry(job)
-    return Step(job, (), change)
+    max_attempts = job.spec.retry_policy.max_attempts
+    if new_settings:
+        job = _with_settings(job, new_settings, now)
+    return Step(job, (), change, more_attempts=job.spec.retry_policy.max_attempts - max_attempts)
+
+
+def _with_settings(job: Job, settings: Mapping[str, Any], now: Micros) -> Job:
+    """Return the job with new SETTINGS, which differ; a present run then ends at its new run_timeout."""
+    if is_reserved(job.spec.kind):
+        raise InvalidField(*((name, f"must not change in a job of kind {job.spec.kind}") for name in sorted(settings)))
+    if job.state is JobState.COMPLETED:
+        raise JobEnded(job.spec.job_id, job.state, f"its {', '.join(sorted(settings))} no longer matter")
+    before, job = job, replace(job, spec=replace(job.spec, **settings))
+    if "run_timeout" not in settings or job.state is not JobState.RUNNING or job.start_time is None:
+        return job
+    timeout = job.spec.run_timeout
+    if before.has_timed_out(now):
+        present = duration_text(before.spec.run_timeout or 0)
+        raise InvalidField(("run_timeout", f"must not change after the run reached its present one, {present}"))
+    if timeout is not None and job.start_time + timeout <= now:
+        spent = duration_text(now - job.start_time)
+        rule = f"value {duration_text(timeout)} must be more than the run has taken, {spent}"
+        raise InvalidField(("run_timeout", rule))
+    return replace(job, deadline=None if timeout is None else job.start_time + timeout)
 
 
 def _scheduled(job: Job, now: Micros) -> Job:

@@ -13,6 +13,7 @@ from .durations import duration_text
 from .history.change import SERVICE_ACTOR, Change, ChangeType, Step
 from .holds import HoldReason
 from .job import FailurePolicy, Job
+from .leases import attempt_timeout
 from .lifecycle import stop, stop_chunks
 from .micros import Micros
 from .progress import ProgressReport, advance
@@ -70,8 +71,9 @@ def claim(job: Job, chunk: Chunk, by: Claim, now: Micros) -> Step:
         stage_time=None,
         start_time=now,
         end_time=None,
-        lease_expire_time=_lease_end(job, now, by.lease_duration, now),
+        lease_expire_time=_lease_end(job.spec.attempt_timeout, now, by.lease_duration, now),
         lease_duration=by.lease_duration,
+        attempt_timeout=job.spec.attempt_timeout or 0,
         next_attempt_time=None,
     )
     change = _change(ChangeType.CLAIMED, taken, before, job.state)
@@ -85,9 +87,8 @@ def _change(
     return Change(type_, actor or chunk.worker, before, after, chunk.index, reason, chunk.attempt_number, chunk.task_id)
 
 
-def _lease_end(job: Job, start: int, duration: int, now: Micros) -> int:
+def _lease_end(timeout: int | None, start: int, duration: int, now: Micros) -> int:
     """Return when a lease of this duration ends: never after the end of its attempt, which began at `start`."""
-    timeout = job.spec.attempt_timeout
     return now + duration if timeout is None else min(now + duration, start + timeout)
 
 
@@ -110,7 +111,7 @@ def heartbeat(job: Job, chunk: Chunk, report: WorkReport, lease_duration: int | 
     A lease keeps its duration, in microseconds, unless `lease_duration` is another one; it ends with its attempt.
     """
     duration = lease_duration or chunk.lease_duration
-    end = _lease_end(job, chunk.start_time or now, duration, now)
+    end = _lease_end(attempt_timeout(job, chunk), chunk.start_time or now, duration, now)
     extended = _with_checkpoint(replace(chunk, lease_expire_time=end, lease_duration=duration), report)
     after, new = _reported(job, extended, report, now)
     if new == extended and after is job:
@@ -243,7 +244,7 @@ def expire(job: Job, chunk: Chunk, jitter_sample: float, chunks: JobChunks, now:
         return None
     if now < chunk.lease_expire_time + delay:
         return None
-    timeout = job.spec.attempt_timeout
+    timeout = attempt_timeout(job, chunk)
     if timeout is not None and chunk.lease_expire_time >= (chunk.start_time or 0) + timeout:
         code, outcome, type_ = TIMED_OUT, AttemptOutcome.TIMED_OUT, ChangeType.ATTEMPT_TIMED_OUT
         message = f"the attempt took longer than its attempt_timeout of {duration_text(timeout)}"

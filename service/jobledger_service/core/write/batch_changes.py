@@ -82,8 +82,12 @@ class BatchChanges(MsgStruct):
         if job is not before:
             rows = writes.steady_jobs if is_steady_job(before, job) else writes.jobs
             rows.append((job, self.segments[job.key]))
+            if job.spec is not before.spec:
+                writes.settled_jobs.append((job, self.segments[job.key]))
             if (before.display_name, before.labels, before.error) != (job.display_name, job.labels, job.error):
                 writes.words.append((job.key, FilterFields.of(job).full_text))
+        if delta.more_attempts:
+            writes.more_attempts.append((job, delta.more_attempts))
         if delta.swept:
             writes.swept.append((job, delta.swept))
         for index, chunk in delta.chunks.items():

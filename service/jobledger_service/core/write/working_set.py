@@ -16,7 +16,7 @@ from jobledger_service.core.model.history.change import SERVICE_ACTOR, Change, C
 from jobledger_service.core.model.job import Inputs, Job, job_key
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.refusals.errors import ChunkNotFound, JobNotFound, JobUnreadable
-from jobledger_service.core.model.states import JobState
+from jobledger_service.core.model.states import UNFINISHED, JobState
 from jobledger_service.core.model.sweep import Sweep, SweptChunks
 
 from .loaded_rows import LoadedRows, finalizer_of
@@ -127,12 +127,12 @@ class WorkingSet:
     def _store_of(self, key: str) -> Transaction | None:
         """Return the transaction when the store has chunks of a job that are not loaded; raises Postponed.
 
-        The store's answers are from before the batch, and invalid after a sweep in the same batch.
+        The store's answers are from before the batch, and invalid after it changed them by a statement.
         """
         delta = self.deltas.get(key)
         if delta is None:
             return self._transaction
-        if delta.swept is not None:
+        if delta.swept is not None or delta.more_attempts:
             raise Postponed
         return None if delta.before is None else self._transaction
 
@@ -253,8 +253,8 @@ class WorkingSet:
             self._put(delta, chunk, job)
             if change is not None and change.type is ChangeType.CLAIMED:
                 self.mark_claimed((key, chunk.index))
-        if step.sweep is not None:
-            self._sweep(delta, job, step.sweep)
+        if step.sweep is not None or step.more_attempts:
+            self._change_others(delta, job, step)
         if before is not None and job.spec.finalizer_work is not None:
             self._offer_finalizer(delta, before, job)
         if had_size and not self._is_first:
@@ -321,6 +321,13 @@ class WorkingSet:
                 self.undo.append(delta.attempts, old)
         self.undo.put(known, index, chunk)
 
+    def _change_others(self, delta: JobDelta, job: Job, step: Step) -> None:
+        """Change the chunks that a step does not name."""
+        if step.sweep is not None:
+            self._sweep(delta, job, step.sweep)
+        if step.more_attempts:
+            self._raise_attempts(delta, job, step.more_attempts)
+
     def _sweep(self, delta: JobDelta, job: Job, sweep: Sweep) -> None:
         """Change the loaded chunks one by one, and the others with one statement; a few are loaded first."""
         self._count(sweep.count)
@@ -338,6 +345,16 @@ class WorkingSet:
             self.undo.assign(delta, "size", delta.size + RANGE * len(swept.ranges))
         for chunk in covered:
             self._put(delta, sweep.applied(chunk), job)
+
+    def _raise_attempts(self, delta: JobDelta, job: Job, more: int) -> None:
+        """Raise the maximum of attempts of chunks that are not ended: of loaded ones here, of others by a statement."""
+        counts, known = job.counts, self._chunks.get(job.key, {})
+        self._count(counts.pending + counts.processing)
+        unfinished = [chunk for chunk in known.values() if chunk.state in UNFINISHED]
+        if len(unfinished) < counts.pending + counts.processing and self._store_of(job.key) is not None:
+            self.undo.assign(delta, "more_attempts", more)
+        for chunk in unfinished:
+            self._put(delta, replace(chunk, max_attempts=chunk.max_attempts + more), job)
 
     def _count(self, rows: int) -> None:
         self.undo.assign(self, "rows", self.rows + rows)

@@ -44,6 +44,7 @@ from jobledger_service.core.database.rows.job_rows import (
     job_of,
     job_row,
     new_job_row,
+    settled_job_row,
     steady_job_row,
 )
 from jobledger_service.core.database.rows.paused_kinds import paused_among
@@ -70,7 +71,7 @@ from jobledger_service.core.model.history.terms import Term
 from jobledger_service.core.model.holds import HELD_BY_JOB
 from jobledger_service.core.model.job import Inputs, Job, job_key
 from jobledger_service.core.model.micros import Micros
-from jobledger_service.core.model.states import ChunkState
+from jobledger_service.core.model.states import UNFINISHED, ChunkState
 
 from .new_chunks import insert_chunks
 from .parked_jobs import BY_URGENCY
@@ -128,6 +129,11 @@ class Statements:
             update(chunks)
             .where(chunks.c.job_key == bindparam("of"), chunks.c.state == ChunkState.PENDING)
             .values(priority=bindparam("to_priority"), held=_OWN_HELD.bitwise_or(bindparam("to_held")))
+        )
+        self.raise_attempts = (
+            update(chunks)
+            .where(chunks.c.job_key == bindparam("of"), chunks.c.state.in_(sorted(UNFINISHED)))
+            .values(max_attempts=chunks.c.max_attempts + bindparam("more", type_=Integer))
         )
         self.take_positions = DriverStatement(
             update(ledger)
@@ -283,8 +289,12 @@ class Transaction(JobSweeps):
         self._update(jobs, [job_row(job) | {"moving": segments.moving} for job, segments in writes.jobs])
         steady_jobs = [steady_job_row(job) | {"moving": segments.moving} for job, segments in writes.steady_jobs]
         self._update(jobs, steady_jobs)
+        settled_jobs = [settled_job_row(job) | {"fixed": segments.fixed} for job, segments in writes.settled_jobs]
+        self._update(jobs, settled_jobs)
         if writes.new_chunks:
             insert_chunks(self.connection, self._row_sets, writes.new_chunks)
+        if writes.more_attempts:
+            run(statements.raise_attempts, [{"of": job.key, "more": more} for job, more in writes.more_attempts])
         if writes.swept:
             self.save_swept(writes.swept)
         self._update(chunks, [chunk_row(job, chunk) for job, chunk in writes.chunks])

@@ -15,7 +15,7 @@ JOB_ITSELF: Final = -1
 
 
 class JobSegments(NamedTuple):
-    """A job as three encoded messages: what never changes, its artifacts, and what moves.
+    """A job as three encoded messages: what only UpdateJob changes, its artifacts, and what moves.
 
     Joined in any order they are the message of the job: encoded messages concatenate.
     """

@@ -32,6 +32,8 @@ job_row = row_writer(Job, JOB_FIELDS, Kept.KEY, Kept.COLUMN, Kept.STEADY, Kept.C
 """The function from a job to the columns that change after its creation, and its key."""
 steady_job_row = row_writer(Job, JOB_FIELDS, Kept.KEY, Kept.COLUMN, Kept.CURRENT)
 """The same for a job of which no steady column changed."""
+settled_job_row = row_writer(Job, JOB_FIELDS, Kept.KEY, Kept.SETTLED)
+"""The same for the body of what only UpdateJob changes."""
 is_steady_job: Final[Callable[[Job, Job], bool]] = comparison(JOB_FIELDS, Kept.STEADY)
 """Whether two states of a job have the same steady columns."""
 

@@ -46,6 +46,8 @@ class Writes(MsgStruct):
     jobs: list[tuple[Job, JobSegments]] = []
     steady_jobs: list[tuple[Job, JobSegments]] = []
     """Jobs whose steady columns did not change."""
+    settled_jobs: list[tuple[Job, JobSegments]] = []
+    """Those whose settled body and fixed segment changed, too."""
     deleted_jobs: list[str] = []
     new_chunks: list[tuple[Job, Sequence[Chunk], Mapping[int, bytes]]] = []
     """The chunks of new jobs, and the inputs of those that have one."""
@@ -54,6 +56,8 @@ class Writes(MsgStruct):
     """Chunks whose steady columns did not change; none of them waits."""
     attempts: list[tuple[Job, Chunk]] = []
     """Chunks as their earlier attempts left them."""
+    more_attempts: list[tuple[Job, int]] = []
+    """Jobs the maximum of attempts of whose unfinished chunks rises or falls, except of those written one by one."""
     swept: list[tuple[Job, SweptChunks]] = []
     new_words: list[tuple[str, str]] = []
     """The full text of new jobs, by key."""

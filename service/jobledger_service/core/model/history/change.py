@@ -75,6 +75,8 @@ class Step(MsgStruct, frozen=True):
     chunks: tuple[Chunk, ...] = ()
     change: Change | None = None
     sweep: Sweep | None = None
+    more_attempts: int = 0
+    """By how much the maximum of attempts rises, or falls, of all chunks of the job that are not ended."""
 
 
 class JobDelta(MsgStruct):
@@ -90,6 +92,8 @@ class JobDelta(MsgStruct):
     """Those as they were before; those of a new job only when the batch changes them again."""
     swept: SweptChunks | None = None
     """The chunks that one statement changes."""
+    more_attempts: int = 0
+    """By how much another statement changes the maximum of attempts of those that are not ended."""
     attempts: list[Chunk] = []
     """Chunks as attempts left them that were followed by others."""
     failures: list[WorkError] = []

@@ -15,7 +15,7 @@ from jobledger_service.core.model.refusals.errors import (
     RequestIdReused,
     UniqueKeyTaken,
 )
-from jobledger_service.core.model.states import RETRYABLE, WAITING
+from jobledger_service.core.model.states import RETRYABLE, UNFINISHED, WAITING
 from jobledger_service.core.write.core_families import RequestIds, UniqueKeys, full_key
 from jobledger_service.core.write.postponed import Postponed
 from jobledger_service.core.write.row_families import Needs
@@ -276,7 +276,9 @@ class UpdateJob(_JobCommand, MsgStruct, frozen=True):
         return Needs(jobs=jobs, requeues="schedule_time" in self.new.fields, new_labels=self.new.new_labels)
 
     def rows(self, work: WorkingSet) -> int:
-        changed = WAITING if self.new.fields & {"priority", "schedule_time"} else ()
+        fields = self.new.fields
+        waiting = WAITING if fields & {"priority", "schedule_time"} else ()
+        changed = UNFINISHED if "retry_policy" in fields else waiting
         return 1 + chunks_in(work, job_key(self.owner, self.job_id), *changed)
 
     def decide(self, work: WorkingSet) -> str:
@@ -284,7 +286,7 @@ class UpdateJob(_JobCommand, MsgStruct, frozen=True):
         lifecycle.check_etag(job, self.etag)
         if not self.new.paths:
             raise InvalidField(("update_mask", "must name a field"))
-        step = lifecycle.update(job, self.new, self.actor, work.calendar, self.reason)
+        step = lifecycle.update(job, self.new, self.actor, work.now, self.reason, work.calendar)
         if step is not None:
             work.apply(step)
         return job.key
