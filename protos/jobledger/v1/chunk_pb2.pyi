@@ -165,7 +165,8 @@ class Artifact(_message.Message):
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
         """metadata holds further properties (language, word count, compression ratio):
-        at most 4 KiB encoded, with the rules of a job's input. Absent when there is none.
+        at most 4 KiB encoded, with the rules of a job's input. Its numbers are doubles: an integer beyond ±2^53 is
+        rounded. Absent when there is none.
         """
 
     @_builtins.property
@@ -402,7 +403,9 @@ class Chunk(_message.Message):
     """finalizer is true for the chunk that CreateJobRequest.finalizer described, the last of its job."""
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
-        """input is this chunk's own input for its worker, at most 64 KiB encoded. Absent when there is none, and in events."""
+        """input is this chunk's own input for its worker, at most 64 KiB encoded. Its numbers are doubles: an integer beyond
+        ±2^53 is rounded. Absent when there is none, and in events.
+        """
 
     @_builtins.property
     def progress(self) -> Global___ChunkProgress:
@@ -449,8 +452,8 @@ class Chunk(_message.Message):
 
     @_builtins.property
     def output(self) -> _struct_pb2.Struct:
-        """output is what the worker declared as the chunk's result, at most 64 KiB encoded. Absent when it declared none, and in
-        ListJobs, watches and events.
+        """output is what the worker declared as the chunk's result, at most 64 KiB encoded. Its numbers are doubles: an
+        integer beyond ±2^53 is rounded. Absent when it declared none, and in ListJobs, watches and events.
         """
 
     def __init__(
@@ -508,8 +511,8 @@ class ChunkSpec(_message.Message):
     """item_count is how many items the chunk has, 1 to 1,000,000,000. Absent: 1."""
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
-        """input is this chunk's own input, at most 64 KiB encoded, with the rules of the job's. Absent when the job's input
-        is enough.
+        """input is this chunk's own input, at most 64 KiB encoded, with the rules of the job's. Its numbers are doubles: an
+        integer beyond ±2^53 is rounded. Absent when the job's input is enough.
         """
 
     def __init__(
@@ -542,8 +545,8 @@ class FinalizerSpec(_message.Message):
     """
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
-        """input is the chunk's own input, at most 64 KiB encoded, with the rules of the job's. Absent when the job's input
-        is enough.
+        """input is the chunk's own input, at most 64 KiB encoded, with the rules of the job's. Its numbers are doubles: an
+        integer beyond ±2^53 is rounded. Absent when the job's input is enough.
         """
 
     def __init__(

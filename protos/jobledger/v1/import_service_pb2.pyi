@@ -138,7 +138,9 @@ class ImportedJob(_message.Message):
 
     @_builtins.property
     def output(self) -> _struct_pb2.Struct:
-        """output is its result, as Job.output, at most 64 KiB encoded. Absent: none. Only for a COMPLETED job."""
+        """output is its result, as Job.output, at most 64 KiB encoded. Its numbers are doubles: an integer beyond ±2^53 is
+        rounded. Absent: none. Only for a COMPLETED job.
+        """
 
     def __init__(
         self,
@@ -205,7 +207,9 @@ class ImportedChunk(_message.Message):
 
     @_builtins.property
     def output(self) -> _struct_pb2.Struct:
-        """output is its result, as Chunk.output, at most 64 KiB encoded. Absent: none. Only for a COMPLETED chunk."""
+        """output is its result, as Chunk.output, at most 64 KiB encoded. Its numbers are doubles: an integer beyond ±2^53 is
+        rounded. Absent: none. Only for a COMPLETED chunk.
+        """
 
     def __init__(
         self,

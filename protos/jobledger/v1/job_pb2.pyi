@@ -479,7 +479,9 @@ class Job(_message.Message):
 
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
-        """input is the source and the parameters for the workers. Absent when there is none, in views BASIC and STATUS and in events."""
+        """input is the source and the parameters for the workers. Its numbers are doubles: an integer beyond ±2^53 is rounded.
+        Absent when there is none, in views BASIC and STATUS and in events.
+        """
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -557,7 +559,8 @@ class Job(_message.Message):
 
     @_builtins.property
     def output(self) -> _struct_pb2.Struct:
-        """output is the job's result as a worker declared it, at most 64 KiB encoded; the last one declared applies. Only
+        """output is the job's result as a worker declared it, at most 64 KiB encoded; the last one declared applies. Its
+        numbers are doubles: an integer beyond ±2^53 is rounded. Only
         in responses of GetJob and BatchGetJobs in views BASIC, DETAIL and FULL, in operations, and in webhooks of the
         job's end. Absent unless the job is COMPLETED and a worker declared one.
         """

@@ -287,7 +287,8 @@ class CreateJobRequest(_message.Message):
     def input(self) -> _struct_pb2.Struct:
         """input is the source and the parameters for the workers, at most 64 KiB encoded. As in every Struct of this
         contract, numbers are finite, each value is set, and objects are nested at most 24 levels deep, the outermost
-        included; three lists count as two objects. Absent: none.
+        included; three lists count as two objects. Every number is a double: an integer beyond ±2^53 is rounded where the
+        request is made, and nothing tells; send it as a string. Absent: none.
         """
 
     @_builtins.property

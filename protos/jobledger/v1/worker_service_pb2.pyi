@@ -232,7 +232,7 @@ class ClaimedChunk(_message.Message):
 
     @_builtins.property
     def job_input(self) -> _struct_pb2.Struct:
-        """job_input is the job's input. Absent when it has none."""
+        """job_input is the job's input. Its numbers are doubles: an integer beyond ±2^53 is rounded. Absent when it has none."""
 
     @_builtins.property
     def stages(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Stage]:
@@ -248,8 +248,8 @@ class ClaimedChunk(_message.Message):
 
     @_builtins.property
     def checkpoint(self) -> _struct_pb2.Struct:
-        """checkpoint is what the last attempt that reported one keeps for the next (see ProgressReport). Absent when there is
-        none.
+        """checkpoint is what the last attempt that reported one keeps for the next (see ProgressReport). Its numbers are
+        doubles: an integer beyond ±2^53 is rounded. Absent when there is none.
         """
 
     def __init__(
@@ -553,7 +553,8 @@ class ProgressReport(_message.Message):
         """checkpoint is what the attempt keeps for the next one, such as how far it came: at most 4 KiB encoded, with the
         rules of a job's input. It replaces an earlier one, and outlives a lost lease, a failed attempt, a release, a
         cancellation and RetryJob, until the chunk is COMPLETED. Only workers see it, in ClaimedChunk; a heartbeat with
-        nothing else that is new makes no event. Empty: removes it. Absent: unchanged.
+        nothing else that is new makes no event. Its numbers are doubles: an integer beyond ±2^53 is rounded. Empty: removes
+        it. Absent: unchanged.
         """
 
     def __init__(
@@ -776,12 +777,14 @@ class ChunkCompletion(_message.Message):
 
     @_builtins.property
     def output(self) -> _struct_pb2.Struct:
-        """output declares the chunk's result itself: at most 64 KiB encoded, with the rules of a job's input. Absent: none."""
+        """output declares the chunk's result itself: at most 64 KiB encoded, with the rules of a job's input. Its numbers are
+        doubles: an integer beyond ±2^53 is rounded. Absent: none.
+        """
 
     @_builtins.property
     def job_output(self) -> _struct_pb2.Struct:
-        """job_output declares the job's result itself, with the same rules. It is shown once the job is COMPLETED; the last
-        one declared applies, also across RetryJob. Absent: an earlier one is unchanged.
+        """job_output declares the job's result itself, with the same rules; its numbers, too, are doubles. It is shown once
+        the job is COMPLETED; the last one declared applies, also across RetryJob. Absent: an earlier one is unchanged.
         """
 
     def __init__(
