@@ -67,7 +67,7 @@ async def test_a_validate_only_counts_and_shows_and_does_nothing(api: Api, kind:
         status = Job(job_id=one.job_id, kind=kind, display_name="one of many", state=QUEUED, revision=1)
         status.owner, status.uid = one.owner, one.uid
         status.chunks_summary.CopyFrom(ChunksSummary(total=1, pending=1))
-        status.progress.CopyFrom(Progress())
+        status.progress.CopyFrom(Progress(percent=0))
         status.update_time.CopyFrom(one.update_time)
         assert one == status
         assert one.job_id in job_ids

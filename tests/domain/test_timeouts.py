@@ -10,9 +10,11 @@ from jobledger_service.core.model.durations import duration_text, time_text
 from jobledger_service.core.model.history.change import ChangeType, Step
 from jobledger_service.core.model.job import Job, JobSpec
 from jobledger_service.core.model.leases import holds, lease_of
+from jobledger_service.core.model.refusals.errors import InvalidField
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.states import ChunkState, JobState
 from jobledger_service.core.write.stored_chunks import StoredChunks
+from msgspec.structs import replace
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -150,3 +152,47 @@ def test_durations_are_written_in_their_units(micros: int, text: str):
 def test_times_are_written_as_rfc_3339_has_them(moment: datetime):
     micros = (moment - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
     assert time_text(micros) == moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def changed(step: Step, now: int, **settings: int | None) -> Job:
+    """Return the job after a caller changed some of its time-outs."""
+    made = lifecycle.update(step.job, lifecycle.JobUpdate(frozenset(settings), **settings), "caller", now)
+    assert made is not None
+    return made.job
+
+
+@pytest.mark.parametrize("timeout", [None, 30 * SECOND, 120 * SECOND])
+def test_an_attempt_keeps_the_limit_with_which_it_was_claimed(timeout: int | None):
+    step = claimed(attempt_timeout=90 * SECOND)
+    job = changed(step, NOW + SECOND, attempt_timeout=timeout)
+    step = work.heartbeat(job, step.chunks[0], work.NOTHING_NEW, 10 * MINUTE, NOW + 20 * SECOND)
+    assert step.chunks[0].lease_expire_time == NOW + 90 * SECOND
+    ended = expired(step, NOW + 90 * SECOND)
+    assert ended is not None
+    assert ended.change is not None
+    assert ended.change.type is ChangeType.ATTEMPT_TIMED_OUT
+    assert ended.change.reason == "the attempt took longer than its attempt_timeout of 1m30s"
+
+
+def test_an_attempt_that_was_claimed_without_a_limit_gets_none_and_one_of_an_older_server_has_its_jobs():
+    step = claimed()
+    job = changed(step, NOW, attempt_timeout=90 * SECOND)
+    for kept, minutes in (step.chunks[0], 10), (replace(step.chunks[0], attempt_timeout=None), 1.5):
+        beat = work.heartbeat(job, kept, work.NOTHING_NEW, 10 * MINUTE, NOW)
+        assert beat.chunks[0].lease_expire_time == NOW + minutes * MINUTE
+
+
+def test_a_run_ends_at_its_start_and_the_new_limit_and_no_change_revives_one_that_is_over():
+    step = claimed(run_timeout=10 * MINUTE)
+    job = changed(step, NOW + MINUTE, run_timeout=2 * MINUTE)
+    assert timed_out(job, step, NOW + 2 * MINUTE - 1) is None
+    assert timed_out(job, step, NOW + 2 * MINUTE) is not None
+    for timeout in (None, 20 * MINUTE):
+        with pytest.raises(
+            InvalidField, match="run_timeout: must not change after the run reached its present one, 2m"
+        ):
+            changed(replace(step, job=job), NOW + 2 * MINUTE, run_timeout=timeout)
+    with pytest.raises(InvalidField, match="run_timeout: value 1m must be more than the run has taken, 1m"):
+        changed(step, NOW + MINUTE, run_timeout=MINUTE)
+    unlimited = changed(step, NOW + MINUTE, run_timeout=None)
+    assert (unlimited.deadline, timed_out(unlimited, step, NOW + 60 * MINUTE)) == (None, None)

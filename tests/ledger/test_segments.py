@@ -25,13 +25,17 @@ from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.api.job_service import JobService
 from jobledger_service.core.database.rows import job_rows
 from jobledger_service.core.database.rows.reads import View
-from jobledger_service.core.database.tables import jobs
+from jobledger_service.core.database.tables import chunks, jobs
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
-from jobledger_service.core.model.lifecycle import Cancellation, CancelOutcome, JobUpdate
+from jobledger_service.core.model.job import JobSpec
+from jobledger_service.core.model.lifecycle import Cancellation, CancelOutcome, JobUpdate, NewJob
+from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.read.queries import Queries
 from jobledger_service.core.read.readers import Readers
-from jobledger_service.core.write.commands import CancelJob, UpdateJob
+from jobledger_service.core.write.commands import CancelJob, CreateJob, UpdateJob
+from jobledger_service.core.write.postponed import Postponed
 from jobledger_service.transport.identity import Caller, Role
+from msgspec.structs import replace
 from sqlalchemy import event, select
 
 from tests.support.ledger import Ledger, create
@@ -92,7 +96,7 @@ def test_a_changed_job_is_encoded_once_for_its_row_its_event_and_all_answers(led
     assert first == fixed + moving
 
 
-def test_what_never_changes_is_written_once_and_not_read_by_who_changes_the_job(ledger: Ledger):
+def test_what_only_an_update_changes_is_not_written_by_other_changes_nor_read_by_them(ledger: Ledger):
     ledger.executor.run([create("a")])
     statements = list[str]()
     event.listen(ledger.database.writer, "before_cursor_execute", lambda *given: statements.append(given[2]))
@@ -104,6 +108,32 @@ def test_what_never_changes_is_written_once_and_not_read_by_who_changes_the_job(
     assert not any("moving" in one or "fixed" in one for one in reads)
     [[_, again]], _ = ledger.executor.run([CancelJob("me", "a", Cancellation(0), "caller")])
     assert again == answer, "an ended job is encoded for the answer as it was for its row"
+
+
+@pytest.mark.parametrize("command", ["update", "cancel"])
+def test_a_new_maximum_of_attempts_reaches_each_chunk_once_whatever_else_the_batch_does(ledger: Ledger, command: str):
+    spec = JobSpec("me", "a", "k", b"", retry_policy=RetryPolicy(max_attempts=3))
+    ledger.executor.run([create("b"), CreateJob(NewJob(spec, [1] * 2_000), "caller")])
+
+    def more(count: int) -> UpdateJob:
+        new = JobUpdate(frozenset({"retry_policy"}), retry_policy=RetryPolicy(max_attempts=count))
+        return UpdateJob("me", "a", new, "caller")
+
+    other = {"update": more(2), "cancel": CancelJob("me", "a", Cancellation(0), "caller")}[command]
+    outcomes, _ = ledger.executor.run([more(9), other])
+    assert isinstance(outcomes[1], Postponed)
+    [written] = {*attempts_of(ledger, "me/a")}
+    assert (written, attempts_of(ledger, "me/b")) == (9, [3])
+    ledger.executor.run([other])
+    assert {*attempts_of(ledger, "me/a")} == {2 if command == "update" else 9}
+    ledger.executor.run([CreateJob(NewJob(replace(spec, job_id="c"), [1] * 2), "caller"), replace(more(7), job_id="c")])
+    assert attempts_of(ledger, "me/c") == [7, 7]
+
+
+def attempts_of(ledger: Ledger, key: str) -> list[int]:
+    """Return the maximum of attempts of each chunk of a job."""
+    with ledger.database.read() as connection:
+        return list(connection.scalars(select(chunks.c.max_attempts).where(chunks.c.job_key == key)))
 
 
 async def test_reads_of_jobs_join_segments_and_read_no_other_columns_of_them(ledger: Ledger):
