@@ -46,7 +46,8 @@ def for_each(label: str) -> LimitScope:
 class Limit:
     """At most `max_running` jobs of a scope hold a slot, `running` do, and `waiting` jobs wait for one.
 
-    0 pauses the scope. `inherited` is True for a value of a label that follows the limit for each value. The others
+    0 pauses the scope. `ceiling` is the number that an operator set, above which the owner's admin cannot go; None
+    without one. `inherited` is True for a value of a label that follows the limit for each value. The others
     are why, by whom and when it was set last; `update_time` is None for a limit that an earlier version set.
     """
 
@@ -58,6 +59,7 @@ class Limit:
     reason: str = ""
     set_by: str = ""
     update_time: datetime | None = None
+    ceiling: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ def limit(message: limit_service_pb2.Limit) -> Limit:
         reason=message.reason,
         set_by=message.set_by,
         update_time=message.update_time.ToDatetime(tzinfo=UTC) if message.HasField("update_time") else None,
+        ceiling=message.ceiling if message.HasField("ceiling") else None,
     )
 
 
@@ -114,6 +117,7 @@ def limit_message(value: Limit) -> limit_service_pb2.Limit:
         inherited=value.inherited,
         reason=value.reason,
         set_by=value.set_by,
+        ceiling=value.ceiling,
     )
     if value.update_time is not None:
         message.update_time.FromDatetime(value.update_time)

@@ -1,6 +1,7 @@
 """The server as seen with an API key: the key's permissions, a client, and the watches and reads that pages share."""
 
 import hashlib
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -19,6 +20,7 @@ class Access:
     """What a key may do, as the server says, and the console allows."""
 
     is_admin: bool
+    is_owner_admin: bool
     has_key: bool
     read_only: bool
 
@@ -29,8 +31,8 @@ class Access:
 
     @property
     def may_administrate(self) -> bool:
-        """Whether pages show what changes limits, and other matters of administrators."""
-        return self.is_admin and not self.read_only
+        """Whether pages show what changes limits and pauses kinds."""
+        return self.is_owner_admin and not self.read_only
 
 
 class Backend:
@@ -93,12 +95,18 @@ class Backends:
         )
 
     async def _check(self, client: AsyncJobClient, *, has_key: bool) -> Access:
-        """Find the permissions of the key: an admin may read quotas, a caller jobs."""
+        """Find the permissions of the key: an admin may read health, an owner's admin its usage, a caller jobs."""
         await client.list_jobs(page_size=1, view=JobView.STATUS, timeout=_CHECK_TIMEOUT).page()
-        try:
-            await client.admin.get_quota(timeout=_CHECK_TIMEOUT)
-        except RoleMissingError:
-            is_admin = False
-        else:
-            is_admin = True
-        return Access(is_admin=is_admin, has_key=has_key, read_only=self._settings.read_only)
+        is_admin = await _may(client.admin.get_system_health(timeout=_CHECK_TIMEOUT))
+        is_owner_admin = is_admin or await _may(client.admin.get_usage(page_size=1, timeout=_CHECK_TIMEOUT).page())
+        read_only = self._settings.read_only
+        return Access(is_admin=is_admin, is_owner_admin=is_owner_admin, has_key=has_key, read_only=read_only)
+
+
+async def _may(call: Awaitable[object]) -> bool:
+    """Await a call; return whether the key has its role."""
+    try:
+        await call
+    except RoleMissingError:
+        return False
+    return True

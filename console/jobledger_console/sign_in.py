@@ -67,7 +67,8 @@ class SignIn:
             backend = await self._backends.open(api_key)
         except RoleMissingError:
             return self._form(
-                following, "This key may not read jobs: the console needs one with the role CALLER or ADMIN."
+                following,
+                "This key may not read jobs: the console needs one with the role CALLER, OWNER_ADMIN or ADMIN.",
             )
         except UnauthenticatedError as error:
             return self._form(following, sentence_of(error))
@@ -106,7 +107,7 @@ class SignIn:
 <button type="submit">Sign in</button></form>
 <p class="quiet">The key stays in the memory of the console until you sign out.
 <code>jobledger-server keys create</code> makes one; the role CALLER sees the jobs of its owner,
-ADMIN also health, limits and quotas.</p>"""
+OWNER_ADMIN also sets its limits and pauses its kinds, ADMIN sees all owners and health.</p>"""
         return self._page("Sign in", alert + form, status if problem else 200)
 
     def _unavailable(self, error: JobledgerError) -> Response:

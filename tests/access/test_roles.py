@@ -10,7 +10,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from tests.access.conftest import As, Keyed
 from tests.support.errors import Refusal, read
-from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi
+from tests.support.keys import ADMIN, CALLER, OWNER_ADMIN, WORKER, KeyedApi
 from tests.support.methods import METHODS
 
 OPEN = {
@@ -24,18 +24,26 @@ NEEDED = {
     "WebhookService": "CALLER",
     "WorkerService": "WORKER",
     "AdminService": "ADMIN",
-    "LimitService": "ADMIN",
+    "CreateApiKey": "OWNER_ADMIN",
+    "ListApiKeys": "OWNER_ADMIN",
+    "RevokeApiKey": "OWNER_ADMIN",
+    "RotateApiKey": "OWNER_ADMIN",
+    "GetUsage": "OWNER_ADMIN",
+    "GetQuota": "ANY",
+    "ListQuotas": "ANY",
+    "LimitService": "OWNER_ADMIN",
     "ListLimits": "CALLER",
     "ListPausedKinds": "CALLER",
     "ListWorkers": "CALLER",
-    "ImportService": "ADMIN",
+    "ImportService": "OWNER_ADMIN",
     "Channelz": "ADMIN",
 }
 HELD = {
-    "caller": ({CALLER}, {"CALLER"}),
-    "worker": ({WORKER}, {"WORKER"}),
-    "caller and worker": ({CALLER, WORKER}, {"CALLER", "WORKER"}),
-    "admin": ({ADMIN}, {"CALLER", "WORKER", "ADMIN"}),
+    "caller": ({CALLER}, {"CALLER", "ANY"}),
+    "worker": ({WORKER}, {"WORKER", "ANY"}),
+    "caller and worker": ({CALLER, WORKER}, {"CALLER", "WORKER", "ANY"}),
+    "owner's admin": ({OWNER_ADMIN}, {"CALLER", "WORKER", "OWNER_ADMIN", "ANY"}),
+    "admin": ({ADMIN}, {"CALLER", "WORKER", "OWNER_ADMIN", "ADMIN", "ANY"}),
 }
 DENIED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 

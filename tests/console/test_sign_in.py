@@ -97,7 +97,7 @@ def test_a_workers_key_is_refused_with_the_roles_that_are_not(keyed: Keyed, open
     page = open_page(f"{keyed.console.address}/sign-in")
     page.get_by_label("API key").fill(keyed.worker)
     page.get_by_role("button", name="Sign in").click()
-    page.get_by_text("the console needs one with the role CALLER or ADMIN").wait_for()
+    page.get_by_text("the console needs one with the role CALLER, OWNER_ADMIN or ADMIN").wait_for()
 
 
 @pytest.mark.guarantee("3e.14")

@@ -57,6 +57,10 @@ ELSEWHERE = {
     ("WatchJobs", "JOB_UNREADABLE"): "isolation/test_unreadable_rows.py::test_a_watch_continues",
     ("ClaimChunks", "TOO_MANY_CLAIMS"): "isolation/test_watch_limits.py::test_claims_have_a_bound",
     ("PauseKind", "TOO_MANY_PAUSED_KINDS"): "access/test_paused_kinds.py::test_an_owner_has_at_most",
+    ("SetLimit", "LIMIT_CEILING"): "access/test_owner_admins.py::test_an_operators_limit_is_a_ceiling",
+    ("DeleteLimit", "LIMIT_CEILING"): "access/test_owner_admins.py::test_an_operators_limit_is_a_ceiling",
+    ("CreateApiKey", "TOO_MANY_API_KEYS"): "access/test_owner_admins.py::test_an_owner_makes_a_bounded_number",
+    ("RotateApiKey", "TOO_MANY_API_KEYS"): "access/test_owner_admins.py::test_an_owner_makes_a_bounded_number",
     ("CreateWebhook", "TOO_MANY_WEBHOOKS"): "webhooks/test_endpoints.py::test_there_may_be_a_hundred",
     ("Watch", "TOO_MANY_WATCHES"): "isolation/test_watch_limits.py::test_a_connection_that_watches_health",
 }

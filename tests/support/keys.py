@@ -12,6 +12,7 @@ from jobledger_service.cli.key_database import client_of_database
 from tests.support.api import Api
 
 CALLER, WORKER, ADMIN = Role.ROLE_CALLER, Role.ROLE_WORKER, Role.ROLE_ADMIN
+OWNER_ADMIN = Role.ROLE_OWNER_ADMIN
 
 
 class _Bearer:

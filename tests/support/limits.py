@@ -27,8 +27,8 @@ async def set_limit(api: Api, scope: LimitScope, limit: int) -> Limit:
 
 
 def counted(limit: Limit) -> Limit:
-    """Return a limit without why, by whom and when it was set."""
-    for field in ("reason", "set_by", "update_time"):
+    """Return a limit without its ceiling, and why, by whom and when it was set."""
+    for field in ("reason", "set_by", "update_time", "ceiling"):
         limit.ClearField(field)
     return limit
 

@@ -12,8 +12,9 @@ async def pause(api: Api, kind: str, reason: str = "") -> rpc.PausedKind:
     return (await LimitServiceStub(api.channel).PauseKind(request)).paused_kind
 
 
-async def resume(api: Api, kind: str) -> bool:
-    return (await LimitServiceStub(api.channel).ResumeKind(rpc.ResumeKindRequest(kind=kind))).resumed
+async def resume(api: Api, kind: str, owner: str = "") -> bool:
+    request = rpc.ResumeKindRequest(kind=kind, owner=owner)
+    return (await LimitServiceStub(api.channel).ResumeKind(request)).resumed
 
 
 async def paused_kinds(api: Api, page_size: int = 0) -> list[rpc.PausedKind]:

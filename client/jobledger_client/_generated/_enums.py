@@ -280,7 +280,12 @@ class Role(ContractEnum):
     WORKER = 2
     """WORKER may call WorkerService, over the jobs of its owner, or of the owners that the key serves."""
     ADMIN = 3
-    """ADMIN may call every service; AdminService over all owners, the others over the jobs of its owner."""
+    """ADMIN may call every service, and name any owner: it is for operators."""
+    OWNER_ADMIN = 4
+    """OWNER_ADMIN may do all that CALLER and WORKER may, set the limits of its owner up to the ceilings that ADMIN set, pause its kinds, import its jobs, manage its keys, and read its usage.
+
+    It has no right over another owner.
+    """
 
 
 class StatsStep(ContractEnum):

@@ -175,7 +175,7 @@ class RoleMissingError(PermissionDeniedError):
     """A key without the role that the call needs.
 
     Example: CreateJob with the key of a worker, or ListJobs of another owner with the key of a caller. `metadata`:
-    method, role (CALLER, WORKER or ADMIN). ROLE_MISSING (PERMISSION_DENIED).
+    method, role (CALLER, WORKER, OWNER_ADMIN or ADMIN). ROLE_MISSING (PERMISSION_DENIED).
     """
 
 
@@ -313,12 +313,28 @@ class TooManyPausedKindsError(PreconditionError):
     """
 
 
+class LimitCeilingError(PreconditionError):
+    """A limit that only a key with ADMIN may raise so far, or delete, as one set its ceiling.
+
+    Example: SetLimit of 10 with the role OWNER_ADMIN over a kind for which ADMIN set 5. `metadata`: scope, ceiling.
+    LIMIT_CEILING (FAILED_PRECONDITION).
+    """
+
+
+class TooManyApiKeysError(PreconditionError):
+    """An owner who has reached the limit of keys that it may make by itself.
+
+    Example: RotateApiKey with the role OWNER_ADMIN when the owner has 1,000 keys. `metadata`: limit.
+    TOO_MANY_API_KEYS (FAILED_PRECONDITION).
+    """
+
+
 class QuotaExceededError(LimitError):
     """An owner who would have more than its quota allows; QuotaFailure names the quota (quota_id), what the owner has (description) and the bound (quota_value), with `retry_after` unless only a deletion makes room.
 
-    Example: CreateJob of an owner with max_unfinished_jobs 1,000 when as many are unfinished. `metadata`: owner,
-    quota (max_unfinished_jobs, max_stored_jobs, max_watches or max_artifact_bytes), value, limit. QUOTA_EXCEEDED
-    (RESOURCE_EXHAUSTED).
+    GetQuota shows bounds and use to every key of the owner. Example: CreateJob of an owner with max_unfinished_jobs
+    1,000 when as many are unfinished. `metadata`: owner, quota (max_unfinished_jobs, max_stored_jobs, max_watches
+    or max_artifact_bytes), value, limit. QUOTA_EXCEEDED (RESOURCE_EXHAUSTED).
     """
 
 
@@ -363,5 +379,7 @@ BY_REASON: dict[str, type[JobledgerError]] = {
     "UNIQUE_KEY_TAKEN": UniqueKeyTakenError,
     "JOB_STARTED": JobStartedError,
     "TOO_MANY_PAUSED_KINDS": TooManyPausedKindsError,
+    "LIMIT_CEILING": LimitCeilingError,
+    "TOO_MANY_API_KEYS": TooManyApiKeysError,
     "QUOTA_EXCEEDED": QuotaExceededError,
 }

@@ -1,5 +1,5 @@
 # Generated from _async/_admin.py by client/generate_sync.py: edit that module, then run `make gen`.
-"""The calls of AdminService, for operators."""
+"""The calls of AdminService, for operators and the admins of owners."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 class AdminCalls:
-    """API keys, usage, quotas and health. Each call needs a key with the role ADMIN."""
+    """API keys, usage, quotas and health.
+
+    A key with the role ADMIN sees all owners. One with OWNER_ADMIN manages the keys of its owner that give no right
+    over another owner, and reads its usage. Any key reads the quota of its owner.
+    """
 
     def __init__(self, channel: "Channel", caller: Caller) -> None:
         self._stub = AdminServiceStub(channel)
@@ -44,7 +48,7 @@ class AdminCalls:
         empty `token`: rotate the key for one. Without it, an attempt whose response was lost is not repeated: it would
         create a second key. The workers of a key with the role WORKER alone may claim the chunks of up to 100
         `served_owners` in place of the owner's, or of `all_owners`. Raises InvalidFieldError, RequestIdReusedError,
-        AuthDisabledError.
+        RoleMissingError, TooManyApiKeysError, AuthDisabledError.
         """
         request = rpc.CreateApiKeyRequest(
             name=name,
@@ -67,12 +71,15 @@ class AdminCalls:
         page_token: str = "",
         timeout: timedelta | None = None,
     ) -> Pages[rpc.ListApiKeysResponse, rpc.ApiKey]:
-        """List the keys of an owner, or of all, oldest first; with `show_ended` also revoked and expired ones."""
+        """List the keys of an owner, or of all that the key sees, oldest first.
+
+        With `show_ended` also revoked and expired ones.
+        """
         request = rpc.ListApiKeysRequest(owner=owner, show_ended=show_ended, page_size=page_size, page_token=page_token)
         return Pages(self._caller, self._stub.ListApiKeys, request, lambda page: page.api_keys, timeout)
 
     def revoke_api_key(self, key_id: str, *, reason: str = "", timeout: timedelta | None = None) -> rpc.ApiKey:
-        """Revoke a key; every replica refuses it within a second. Raises ApiKeyNotFoundError."""
+        """Revoke a key; every replica refuses it within a second. Raises ApiKeyNotFoundError, RoleMissingError."""
         request = rpc.RevokeApiKeyRequest(key_id=key_id, reason=reason)
         return (self._caller.call(self._stub.RevokeApiKey, request, timeout=timeout)).api_key
 
@@ -88,7 +95,7 @@ class AdminCalls:
         """Replace a key by a new one; the old one works for `grace_period` (at most 30 days, 24 h when None).
 
         Without an `expire_time` the new key expires when the old one would have. Like create_api_key this is not
-        repeated. Raises ApiKeyNotFoundError, ApiKeyEndedError.
+        repeated. Raises ApiKeyNotFoundError, ApiKeyEndedError, RoleMissingError, TooManyApiKeysError.
         """
         request = rpc.RotateApiKeyRequest(
             key_id=key_id,
@@ -150,14 +157,17 @@ class AdminCalls:
         return (self._caller.call(self._stub.SetQuota, request, timeout=timeout)).quota
 
     def get_quota(self, owner: str = "", *, timeout: timedelta | None = None) -> rpc.Quota:
-        """Return the bounds in force of an owner, and how much of each it uses. Raises InvalidFieldError."""
+        """Return the bounds in force of an owner, the key's own when empty, and how much of each it uses.
+
+        Raises InvalidFieldError, RoleMissingError.
+        """
         request = rpc.GetQuotaRequest(owner=owner)
         return (self._caller.call(self._stub.GetQuota, request, timeout=timeout)).quota
 
     def list_quotas(
         self, *, page_size: int = 0, page_token: str = "", timeout: timedelta | None = None
     ) -> Pages[rpc.ListQuotasResponse, rpc.Quota]:
-        """List the quotas that were set, by owner, with their use."""
+        """List the quotas that were set and that the key may read, by owner, with their use."""
         request = rpc.ListQuotasRequest(page_size=page_size, page_token=page_token)
         return Pages(self._caller, self._stub.ListQuotas, request, lambda page: page.quotas, timeout)
 

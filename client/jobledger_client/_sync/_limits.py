@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class LimitCalls:
     """Concurrency limits, over what `for_kind`, `for_label` and `for_each` return, and paused kinds.
 
-    To set one, or to pause and resume, needs an admin's key, and so does another `owner` than the key's own. `reason`
-    is for people: limits and paused kinds show it, with who set them.
+    To set one, or to pause and resume, needs a key with the role OWNER_ADMIN or ADMIN, and another `owner` than the
+    key's own needs ADMIN. `reason` is for people: limits and paused kinds show it, with who set them.
     """
 
     def __init__(self, channel: "Channel", caller: Caller) -> None:
@@ -37,7 +37,7 @@ class LimitCalls:
     ) -> values.Limit:
         """Let at most `max_running` jobs of a scope, 0 to 1,000,000, run at once; 0 pauses it.
 
-        Raises InvalidFieldError and RoleMissingError.
+        With ADMIN it is the ceiling, too. Raises InvalidFieldError, RoleMissingError and LimitCeilingError.
         """
         request = rpc.SetLimitRequest(
             scope=values.scope_message(scope), max_running=max_running, reason=reason, owner=owner
@@ -54,7 +54,10 @@ class LimitCalls:
     def delete_limit(
         self, scope: values.ScopeLike, *, reason: str = "", owner: str = "", timeout: timedelta | None = None
     ) -> None:
-        """Remove a limit; jobs waiting for it become claimable. Raises InvalidFieldError and RoleMissingError."""
+        """Remove a limit; jobs waiting for it become claimable.
+
+        Raises InvalidFieldError, RoleMissingError and LimitCeilingError.
+        """
         request = rpc.DeleteLimitRequest(scope=values.scope_message(scope), reason=reason, owner=owner)
         self._caller.call(self._stub.DeleteLimit, request, timeout=timeout)
 

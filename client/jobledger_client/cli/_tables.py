@@ -50,14 +50,16 @@ def jobs(jobs: Iterable[Job], *, width: int) -> Table:
 
 def limits(limits: Iterable[Limit]) -> Table:
     """Return concurrency limits, one a row."""
-    columns = ("SCOPE", "AT MOST", "RUNNING", "WAITING", "FOLLOWS", "SINCE", "BY", "REASON")
+    columns = ("SCOPE", "AT MOST", "CEILING", "RUNNING", "WAITING", "FOLLOWS", "SINCE", "BY", "REASON")
     table = _table(*columns, folding=("SCOPE", "BY", "REASON"))
     for limit in limits:
         number = "paused" if limit.max_running == 0 else f"{limit.max_running:,}"
         follows = f"each {limit.scope.label}" if limit.inherited else ""
         since = formatting.local_time(limit_message(limit).update_time) if limit.update_time else ""
         by, reason = formatting.one_line(limit.set_by), formatting.one_line(limit.reason)
-        _row(table, str(limit.scope), number, f"{limit.running:,}", f"{limit.waiting:,}", follows, since, by, reason)
+        ceiling = "" if limit.ceiling is None else f"{limit.ceiling:,}"
+        running, waiting = f"{limit.running:,}", f"{limit.waiting:,}"
+        _row(table, str(limit.scope), number, ceiling, running, waiting, follows, since, by, reason)
     return table
 
 

@@ -24,6 +24,7 @@ _SCOPES: Final = {
 _LIMIT_COLUMNS: Final = (
     Column("scope", "Scope"),
     Column("used", "In use", "progress"),
+    Column("ceiling", "Ceiling", "number", optional=True),
     Column("waiting", "Waiting", "number"),
     Column("reason", "Reason"),
     Column("by", "Set by", optional=True),
@@ -200,6 +201,7 @@ def _limit_row(limit: Limit, *, may_change: bool) -> Row:
         "key": str(limit.scope),
         "scope": str(limit.scope) + (f" ({follows})" if follows else ""),
         "used": progress_cell(percent, state, used),
+        "ceiling": "" if limit.ceiling is None else f"{limit.ceiling:,}",
         "waiting": f"{limit.waiting:,}",
         "reason": limit.reason,
         "by": limit.set_by,

@@ -35,7 +35,11 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_WORKER: _Role.ValueType  # 2
     """ROLE_WORKER may call WorkerService, over the jobs of its owner, or of the owners that the key serves."""
     ROLE_ADMIN: _Role.ValueType  # 3
-    """ROLE_ADMIN may call every service; AdminService over all owners, the others over the jobs of its owner."""
+    """ROLE_ADMIN may call every service, and name any owner: it is for operators."""
+    ROLE_OWNER_ADMIN: _Role.ValueType  # 4
+    """ROLE_OWNER_ADMIN may do all that CALLER and WORKER may, set the limits of its owner up to the ceilings that ADMIN
+    set, pause its kinds, import its jobs, manage its keys, and read its usage. It has no right over another owner.
+    """
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
     """Role is what a key is for."""
@@ -47,7 +51,11 @@ ROLE_CALLER: Role.ValueType  # 1
 ROLE_WORKER: Role.ValueType  # 2
 """ROLE_WORKER may call WorkerService, over the jobs of its owner, or of the owners that the key serves."""
 ROLE_ADMIN: Role.ValueType  # 3
-"""ROLE_ADMIN may call every service; AdminService over all owners, the others over the jobs of its owner."""
+"""ROLE_ADMIN may call every service, and name any owner: it is for operators."""
+ROLE_OWNER_ADMIN: Role.ValueType  # 4
+"""ROLE_OWNER_ADMIN may do all that CALLER and WORKER may, set the limits of its owner up to the ceilings that ADMIN
+set, pause its kinds, import its jobs, manage its keys, and read its usage. It has no right over another owner.
+"""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 class _UsageDimension:
@@ -175,8 +183,8 @@ class CreateApiKeyRequest(_message.Message):
     first. Empty: the owner of the calling key.
     """
     request_id: _builtins.str
-    """request_id makes a retry safe: 1 to 128 characters, remembered for the owner of the calling key, as long as the new
-    key is listed with show_ended. The same request_id with the same name, owner, roles and served owners returns the
+    """request_id makes a retry safe: 1 to 128 characters, remembered for the owner of the calling key, apart for keys with ADMIN, as long as the
+    new key is listed with show_ended. The same request_id with the same name, owner, roles and served owners returns the
     same key. Empty: no protection.
     """
     all_owners: _builtins.bool
@@ -187,7 +195,7 @@ class CreateApiKeyRequest(_message.Message):
     """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___Role.ValueType]:
-        """roles are what the key is for, 1 to 3. Required."""
+        """roles are what the key is for, 1 to 4. Required."""
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
@@ -261,7 +269,7 @@ class ListApiKeysRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
-    """owner is the tenant whose keys to list. Empty: all."""
+    """owner is the tenant whose keys to list. Empty: all; with a key without ADMIN its own."""
     show_ended: _builtins.bool
     """show_ended also lists keys that were revoked or have expired."""
     page_size: _builtins.int
@@ -451,7 +459,7 @@ class GetUsageRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
-    """owner is the tenant whose usage to return. Empty: all."""
+    """owner is the tenant whose usage to return. Empty: all; with a key without ADMIN its own."""
     key_id: _builtins.str
     """key_id is the key whose usage to return. Empty: all."""
     page_size: _builtins.int
@@ -503,8 +511,8 @@ class GetUsageResponse(_message.Message):
 
     @_builtins.property
     def quota(self) -> Global___Quota:
-        """quota is the bounds of the owner that the request names, and how much of each it uses now. Absent: the request
-        names no owner, or asks for a later page.
+        """quota is the bounds of the one owner that the response is about, and how much of each it uses now. Absent: the
+        request asks for all owners, or for a later page.
         """
 
     def __init__(

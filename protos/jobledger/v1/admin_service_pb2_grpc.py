@@ -27,7 +27,10 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """AdminService is for operators: it needs a key with the role ADMIN, and sees all owners.
+    """AdminService is for operators, whose keys have the role ADMIN and see all owners, and for the admins of owners, whose
+    keys have the role OWNER_ADMIN and see their owner alone: its keys, usage and quota. A key of another owner is
+    NOT_FOUND (API_KEY_NOT_FOUND) to them; a request that names another owner is refused with PERMISSION_DENIED
+    (ROLE_MISSING).
 
     Every call may also end for the reasons of its class, which ErrorReason lists. A server without keys refuses all
     calls about keys (AUTH_DISABLED).
@@ -92,7 +95,10 @@ class AdminServiceStub:
 
 
 class AdminServiceServicer:
-    """AdminService is for operators: it needs a key with the role ADMIN, and sees all owners.
+    """AdminService is for operators, whose keys have the role ADMIN and see all owners, and for the admins of owners, whose
+    keys have the role OWNER_ADMIN and see their owner alone: its keys, usage and quota. A key of another owner is
+    NOT_FOUND (API_KEY_NOT_FOUND) to them; a request that names another owner is refused with PERMISSION_DENIED
+    (ROLE_MISSING).
 
     Every call may also end for the reasons of its class, which ErrorReason lists. A server without keys refuses all
     calls about keys (AUTH_DISABLED).
@@ -101,8 +107,12 @@ class AdminServiceServicer:
     def CreateApiKey(self, request, context):
         """CreateApiKey creates a key and returns its token, only this once: the service keeps only a hash of it.
 
-        Role: ADMIN. Class: WRITE.
-        Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe with a request_id: a
+        A key with OWNER_ADMIN, without ADMIN, creates keys of its own owner, with the roles CALLER, WORKER and OWNER_ADMIN
+        and without served owners, otherwise PERMISSION_DENIED (ROLE_MISSING). Its owner has at most 1,000 keys, ended ones
+        included while they are listed with show_ended.
+
+        Role: OWNER_ADMIN, or ADMIN for another owner's keys and for more rights. Class: WRITE.
+        Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (TOO_MANY_API_KEYS, AUTH_DISABLED). Retry: safe with a request_id: a
         retry answers with the same key, without its token; rotate the key for a token. Without, a retry creates a second
         key; revoke the one whose token was lost.
         """
@@ -113,7 +123,7 @@ class AdminServiceServicer:
     def ListApiKeys(self, request, context):
         """ListApiKeys returns a page of the keys, oldest first, without their tokens.
 
-        Role: ADMIN. Class: READ.
+        Role: OWNER_ADMIN, or ADMIN for other owners' keys. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -122,9 +132,10 @@ class AdminServiceServicer:
 
     def RevokeApiKey(self, request, context):
         """RevokeApiKey revokes a key: further calls are refused, and its open watches end, within a second on every
-        replica. Revoking a revoked key changes nothing.
+        replica. Revoking a revoked key changes nothing. A key with more rights than CreateApiKey gives the caller is
+        refused with PERMISSION_DENIED (ROLE_MISSING).
 
-        Role: ADMIN. Class: WRITE.
+        Role: OWNER_ADMIN, or ADMIN for another owner's keys and for more rights. Class: WRITE.
         Errors: NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -132,10 +143,11 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateApiKey(self, request, context):
-        """RotateApiKey creates a key like another one, with a new key_id, and lets the old one expire after a grace period.
+        """RotateApiKey creates a key like another one, with a new key_id, and lets the old one expire after a grace period. A key with
+        more rights than CreateApiKey gives the caller is refused with PERMISSION_DENIED (ROLE_MISSING).
 
-        Role: ADMIN. Class: WRITE.
-        Errors: NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED, AUTH_DISABLED). Retry: a retry creates
+        Role: OWNER_ADMIN, or ADMIN for another owner's keys and for more rights. Class: WRITE.
+        Errors: NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED, TOO_MANY_API_KEYS, AUTH_DISABLED). Retry: a retry creates
         another key; revoke the one whose token was lost.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -146,7 +158,7 @@ class AdminServiceServicer:
         """GetUsage returns a page of call counts by owner, key, method and day (UTC). Calls of the last
         seconds are not counted yet. On a server without keys all callers count as one, without a key_id.
 
-        Role: ADMIN. Class: READ.
+        Role: OWNER_ADMIN, or ADMIN for other owners' usage. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -167,9 +179,9 @@ class AdminServiceServicer:
 
     def GetQuota(self, request, context):
         """GetQuota returns the bounds of an owner, and how much of each it uses now; an owner without a quota has the server's
-        defaults.
+        defaults. A caller that is refused with QUOTA_EXCEEDED can read the quota with the same key.
 
-        Role: ADMIN. Class: READ.
+        Role: any, or ADMIN for another owner's quota. Class: READ.
         Errors: none of its own. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -177,9 +189,10 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListQuotas(self, request, context):
-        """ListQuotas returns a page of the quotas that were set, by owner, with their current use.
+        """ListQuotas returns a page of the quotas that were set, by owner, with their current use: with a key without ADMIN
+        that of its owner, if it was set.
 
-        Role: ADMIN. Class: READ.
+        Role: any, or ADMIN for other owners' quotas. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -272,7 +285,10 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """AdminService is for operators: it needs a key with the role ADMIN, and sees all owners.
+    """AdminService is for operators, whose keys have the role ADMIN and see all owners, and for the admins of owners, whose
+    keys have the role OWNER_ADMIN and see their owner alone: its keys, usage and quota. A key of another owner is
+    NOT_FOUND (API_KEY_NOT_FOUND) to them; a request that names another owner is refused with PERMISSION_DENIED
+    (ROLE_MISSING).
 
     Every call may also end for the reasons of its class, which ErrorReason lists. A server without keys refuses all
     calls about keys (AUTH_DISABLED).

@@ -28,7 +28,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
-    """AdminService is for operators: it needs a key with the role ADMIN, and sees all owners.
+    """AdminService is for operators, whose keys have the role ADMIN and see all owners, and for the admins of owners, whose
+    keys have the role OWNER_ADMIN and see their owner alone: its keys, usage and quota. A key of another owner is
+    NOT_FOUND (API_KEY_NOT_FOUND) to them; a request that names another owner is refused with PERMISSION_DENIED
+    (ROLE_MISSING).
 
     Every call may also end for the reasons of its class, which ErrorReason lists. A server without keys refuses all
     calls about keys (AUTH_DISABLED).
@@ -41,36 +44,42 @@ class AdminServiceStub:
     CreateApiKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateApiKeyRequest, _admin_service_pb2.CreateApiKeyResponse]
     """CreateApiKey creates a key and returns its token, only this once: the service keeps only a hash of it.
 
-    Role: ADMIN. Class: WRITE.
-    Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe with a request_id: a
+    A key with OWNER_ADMIN, without ADMIN, creates keys of its own owner, with the roles CALLER, WORKER and OWNER_ADMIN
+    and without served owners, otherwise PERMISSION_DENIED (ROLE_MISSING). Its owner has at most 1,000 keys, ended ones
+    included while they are listed with show_ended.
+
+    Role: OWNER_ADMIN, or ADMIN for another owner's keys and for more rights. Class: WRITE.
+    Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (TOO_MANY_API_KEYS, AUTH_DISABLED). Retry: safe with a request_id: a
     retry answers with the same key, without its token; rotate the key for a token. Without, a retry creates a second
     key; revoke the one whose token was lost.
     """
     ListApiKeys: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListApiKeysRequest, _admin_service_pb2.ListApiKeysResponse]
     """ListApiKeys returns a page of the keys, oldest first, without their tokens.
 
-    Role: ADMIN. Class: READ.
+    Role: OWNER_ADMIN, or ADMIN for other owners' keys. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe.
     """
     RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeApiKeyRequest, _admin_service_pb2.RevokeApiKeyResponse]
     """RevokeApiKey revokes a key: further calls are refused, and its open watches end, within a second on every
-    replica. Revoking a revoked key changes nothing.
+    replica. Revoking a revoked key changes nothing. A key with more rights than CreateApiKey gives the caller is
+    refused with PERMISSION_DENIED (ROLE_MISSING).
 
-    Role: ADMIN. Class: WRITE.
+    Role: OWNER_ADMIN, or ADMIN for another owner's keys and for more rights. Class: WRITE.
     Errors: NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe.
     """
     RotateApiKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RotateApiKeyRequest, _admin_service_pb2.RotateApiKeyResponse]
-    """RotateApiKey creates a key like another one, with a new key_id, and lets the old one expire after a grace period.
+    """RotateApiKey creates a key like another one, with a new key_id, and lets the old one expire after a grace period. A key with
+    more rights than CreateApiKey gives the caller is refused with PERMISSION_DENIED (ROLE_MISSING).
 
-    Role: ADMIN. Class: WRITE.
-    Errors: NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED, AUTH_DISABLED). Retry: a retry creates
+    Role: OWNER_ADMIN, or ADMIN for another owner's keys and for more rights. Class: WRITE.
+    Errors: NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED, TOO_MANY_API_KEYS, AUTH_DISABLED). Retry: a retry creates
     another key; revoke the one whose token was lost.
     """
     GetUsage: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetUsageRequest, _admin_service_pb2.GetUsageResponse]
     """GetUsage returns a page of call counts by owner, key, method and day (UTC). Calls of the last
     seconds are not counted yet. On a server without keys all callers count as one, without a key_id.
 
-    Role: ADMIN. Class: READ.
+    Role: OWNER_ADMIN, or ADMIN for other owners' usage. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     SetQuota: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetQuotaRequest, _admin_service_pb2.SetQuotaResponse]
@@ -83,15 +92,16 @@ class AdminServiceStub:
     """
     GetQuota: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetQuotaRequest, _admin_service_pb2.GetQuotaResponse]
     """GetQuota returns the bounds of an owner, and how much of each it uses now; an owner without a quota has the server's
-    defaults.
+    defaults. A caller that is refused with QUOTA_EXCEEDED can read the quota with the same key.
 
-    Role: ADMIN. Class: READ.
+    Role: any, or ADMIN for another owner's quota. Class: READ.
     Errors: none of its own. Retry: safe.
     """
     ListQuotas: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListQuotasRequest, _admin_service_pb2.ListQuotasResponse]
-    """ListQuotas returns a page of the quotas that were set, by owner, with their current use.
+    """ListQuotas returns a page of the quotas that were set, by owner, with their current use: with a key without ADMIN
+    that of its owner, if it was set.
 
-    Role: ADMIN. Class: READ.
+    Role: any, or ADMIN for other owners' quotas. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     DeleteQuota: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteQuotaRequest, _admin_service_pb2.DeleteQuotaResponse]
@@ -113,7 +123,10 @@ class AdminServiceStub:
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
-    """AdminService is for operators: it needs a key with the role ADMIN, and sees all owners.
+    """AdminService is for operators, whose keys have the role ADMIN and see all owners, and for the admins of owners, whose
+    keys have the role OWNER_ADMIN and see their owner alone: its keys, usage and quota. A key of another owner is
+    NOT_FOUND (API_KEY_NOT_FOUND) to them; a request that names another owner is refused with PERMISSION_DENIED
+    (ROLE_MISSING).
 
     Every call may also end for the reasons of its class, which ErrorReason lists. A server without keys refuses all
     calls about keys (AUTH_DISABLED).
@@ -123,36 +136,42 @@ class AdminServiceAsyncStub(AdminServiceStub):
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateApiKeyRequest, _admin_service_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
     """CreateApiKey creates a key and returns its token, only this once: the service keeps only a hash of it.
 
-    Role: ADMIN. Class: WRITE.
-    Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe with a request_id: a
+    A key with OWNER_ADMIN, without ADMIN, creates keys of its own owner, with the roles CALLER, WORKER and OWNER_ADMIN
+    and without served owners, otherwise PERMISSION_DENIED (ROLE_MISSING). Its owner has at most 1,000 keys, ended ones
+    included while they are listed with show_ended.
+
+    Role: OWNER_ADMIN, or ADMIN for another owner's keys and for more rights. Class: WRITE.
+    Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (TOO_MANY_API_KEYS, AUTH_DISABLED). Retry: safe with a request_id: a
     retry answers with the same key, without its token; rotate the key for a token. Without, a retry creates a second
     key; revoke the one whose token was lost.
     """
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListApiKeysRequest, _admin_service_pb2.ListApiKeysResponse]  # type: ignore[assignment]
     """ListApiKeys returns a page of the keys, oldest first, without their tokens.
 
-    Role: ADMIN. Class: READ.
+    Role: OWNER_ADMIN, or ADMIN for other owners' keys. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe.
     """
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeApiKeyRequest, _admin_service_pb2.RevokeApiKeyResponse]  # type: ignore[assignment]
     """RevokeApiKey revokes a key: further calls are refused, and its open watches end, within a second on every
-    replica. Revoking a revoked key changes nothing.
+    replica. Revoking a revoked key changes nothing. A key with more rights than CreateApiKey gives the caller is
+    refused with PERMISSION_DENIED (ROLE_MISSING).
 
-    Role: ADMIN. Class: WRITE.
+    Role: OWNER_ADMIN, or ADMIN for another owner's keys and for more rights. Class: WRITE.
     Errors: NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe.
     """
     RotateApiKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RotateApiKeyRequest, _admin_service_pb2.RotateApiKeyResponse]  # type: ignore[assignment]
-    """RotateApiKey creates a key like another one, with a new key_id, and lets the old one expire after a grace period.
+    """RotateApiKey creates a key like another one, with a new key_id, and lets the old one expire after a grace period. A key with
+    more rights than CreateApiKey gives the caller is refused with PERMISSION_DENIED (ROLE_MISSING).
 
-    Role: ADMIN. Class: WRITE.
-    Errors: NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED, AUTH_DISABLED). Retry: a retry creates
+    Role: OWNER_ADMIN, or ADMIN for another owner's keys and for more rights. Class: WRITE.
+    Errors: NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED, TOO_MANY_API_KEYS, AUTH_DISABLED). Retry: a retry creates
     another key; revoke the one whose token was lost.
     """
     GetUsage: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetUsageRequest, _admin_service_pb2.GetUsageResponse]  # type: ignore[assignment]
     """GetUsage returns a page of call counts by owner, key, method and day (UTC). Calls of the last
     seconds are not counted yet. On a server without keys all callers count as one, without a key_id.
 
-    Role: ADMIN. Class: READ.
+    Role: OWNER_ADMIN, or ADMIN for other owners' usage. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     SetQuota: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetQuotaRequest, _admin_service_pb2.SetQuotaResponse]  # type: ignore[assignment]
@@ -165,15 +184,16 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """
     GetQuota: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetQuotaRequest, _admin_service_pb2.GetQuotaResponse]  # type: ignore[assignment]
     """GetQuota returns the bounds of an owner, and how much of each it uses now; an owner without a quota has the server's
-    defaults.
+    defaults. A caller that is refused with QUOTA_EXCEEDED can read the quota with the same key.
 
-    Role: ADMIN. Class: READ.
+    Role: any, or ADMIN for another owner's quota. Class: READ.
     Errors: none of its own. Retry: safe.
     """
     ListQuotas: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListQuotasRequest, _admin_service_pb2.ListQuotasResponse]  # type: ignore[assignment]
-    """ListQuotas returns a page of the quotas that were set, by owner, with their current use.
+    """ListQuotas returns a page of the quotas that were set, by owner, with their current use: with a key without ADMIN
+    that of its owner, if it was set.
 
-    Role: ADMIN. Class: READ.
+    Role: any, or ADMIN for other owners' quotas. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     DeleteQuota: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteQuotaRequest, _admin_service_pb2.DeleteQuotaResponse]  # type: ignore[assignment]
@@ -194,7 +214,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """AdminService is for operators: it needs a key with the role ADMIN, and sees all owners.
+    """AdminService is for operators, whose keys have the role ADMIN and see all owners, and for the admins of owners, whose
+    keys have the role OWNER_ADMIN and see their owner alone: its keys, usage and quota. A key of another owner is
+    NOT_FOUND (API_KEY_NOT_FOUND) to them; a request that names another owner is refused with PERMISSION_DENIED
+    (ROLE_MISSING).
 
     Every call may also end for the reasons of its class, which ErrorReason lists. A server without keys refuses all
     calls about keys (AUTH_DISABLED).
@@ -208,8 +231,12 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_service_pb2.CreateApiKeyResponse, _abc.Awaitable[_admin_service_pb2.CreateApiKeyResponse]]:
         """CreateApiKey creates a key and returns its token, only this once: the service keeps only a hash of it.
 
-        Role: ADMIN. Class: WRITE.
-        Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe with a request_id: a
+        A key with OWNER_ADMIN, without ADMIN, creates keys of its own owner, with the roles CALLER, WORKER and OWNER_ADMIN
+        and without served owners, otherwise PERMISSION_DENIED (ROLE_MISSING). Its owner has at most 1,000 keys, ended ones
+        included while they are listed with show_ended.
+
+        Role: OWNER_ADMIN, or ADMIN for another owner's keys and for more rights. Class: WRITE.
+        Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (TOO_MANY_API_KEYS, AUTH_DISABLED). Retry: safe with a request_id: a
         retry answers with the same key, without its token; rotate the key for a token. Without, a retry creates a second
         key; revoke the one whose token was lost.
         """
@@ -222,7 +249,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_service_pb2.ListApiKeysResponse, _abc.Awaitable[_admin_service_pb2.ListApiKeysResponse]]:
         """ListApiKeys returns a page of the keys, oldest first, without their tokens.
 
-        Role: ADMIN. Class: READ.
+        Role: OWNER_ADMIN, or ADMIN for other owners' keys. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe.
         """
 
@@ -233,9 +260,10 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.RevokeApiKeyResponse, _abc.Awaitable[_admin_service_pb2.RevokeApiKeyResponse]]:
         """RevokeApiKey revokes a key: further calls are refused, and its open watches end, within a second on every
-        replica. Revoking a revoked key changes nothing.
+        replica. Revoking a revoked key changes nothing. A key with more rights than CreateApiKey gives the caller is
+        refused with PERMISSION_DENIED (ROLE_MISSING).
 
-        Role: ADMIN. Class: WRITE.
+        Role: OWNER_ADMIN, or ADMIN for another owner's keys and for more rights. Class: WRITE.
         Errors: NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe.
         """
 
@@ -245,10 +273,11 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.RotateApiKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.RotateApiKeyResponse, _abc.Awaitable[_admin_service_pb2.RotateApiKeyResponse]]:
-        """RotateApiKey creates a key like another one, with a new key_id, and lets the old one expire after a grace period.
+        """RotateApiKey creates a key like another one, with a new key_id, and lets the old one expire after a grace period. A key with
+        more rights than CreateApiKey gives the caller is refused with PERMISSION_DENIED (ROLE_MISSING).
 
-        Role: ADMIN. Class: WRITE.
-        Errors: NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED, AUTH_DISABLED). Retry: a retry creates
+        Role: OWNER_ADMIN, or ADMIN for another owner's keys and for more rights. Class: WRITE.
+        Errors: NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED, TOO_MANY_API_KEYS, AUTH_DISABLED). Retry: a retry creates
         another key; revoke the one whose token was lost.
         """
 
@@ -261,7 +290,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """GetUsage returns a page of call counts by owner, key, method and day (UTC). Calls of the last
         seconds are not counted yet. On a server without keys all callers count as one, without a key_id.
 
-        Role: ADMIN. Class: READ.
+        Role: OWNER_ADMIN, or ADMIN for other owners' usage. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
 
@@ -286,9 +315,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.GetQuotaResponse, _abc.Awaitable[_admin_service_pb2.GetQuotaResponse]]:
         """GetQuota returns the bounds of an owner, and how much of each it uses now; an owner without a quota has the server's
-        defaults.
+        defaults. A caller that is refused with QUOTA_EXCEEDED can read the quota with the same key.
 
-        Role: ADMIN. Class: READ.
+        Role: any, or ADMIN for another owner's quota. Class: READ.
         Errors: none of its own. Retry: safe.
         """
 
@@ -298,9 +327,10 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ListQuotasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListQuotasResponse, _abc.Awaitable[_admin_service_pb2.ListQuotasResponse]]:
-        """ListQuotas returns a page of the quotas that were set, by owner, with their current use.
+        """ListQuotas returns a page of the quotas that were set, by owner, with their current use: with a key without ADMIN
+        that of its owner, if it was set.
 
-        Role: ADMIN. Class: READ.
+        Role: any, or ADMIN for other owners' quotas. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
 

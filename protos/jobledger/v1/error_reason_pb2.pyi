@@ -125,7 +125,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ROLE_MISSING: _ErrorReason.ValueType  # 23
     """ERROR_REASON_ROLE_MISSING (PERMISSION_DENIED) is a key without the role that the call needs.
     Example: CreateJob with the key of a worker, or ListJobs of another owner with the key of a caller. Metadata: method,
-    role (CALLER, WORKER or ADMIN).
+    role (CALLER, WORKER, OWNER_ADMIN or ADMIN).
     """
     ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 24
     """ERROR_REASON_API_KEY_NOT_FOUND (NOT_FOUND) is a key_id that no key has.
@@ -207,10 +207,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_TOO_MANY_PAUSED_KINDS (FAILED_PRECONDITION) is an owner who has reached the limit of paused kinds.
     Example: PauseKind when 1,000 others are paused. Metadata: limit.
     """
+    ERROR_REASON_LIMIT_CEILING: _ErrorReason.ValueType  # 43
+    """ERROR_REASON_LIMIT_CEILING (FAILED_PRECONDITION) is a limit that only a key with ADMIN may raise so far, or delete, as
+    one set its ceiling.
+    Example: SetLimit of 10 with the role OWNER_ADMIN over a kind for which ADMIN set 5. Metadata: scope, ceiling.
+    """
+    ERROR_REASON_TOO_MANY_API_KEYS: _ErrorReason.ValueType  # 44
+    """ERROR_REASON_TOO_MANY_API_KEYS (FAILED_PRECONDITION) is an owner who has reached the limit of keys that it may make by
+    itself. Example: RotateApiKey with the role OWNER_ADMIN when the owner has 1,000 keys. Metadata: limit.
+    """
     ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 29
     """ERROR_REASON_QUOTA_EXCEEDED (RESOURCE_EXHAUSTED) is an owner who would have more than its quota allows; QuotaFailure
     names the quota (quota_id), what the owner has (description) and the bound (quota_value), with RetryInfo unless only a
-    deletion makes room. Example: CreateJob of an owner with max_unfinished_jobs 1,000 when as many are unfinished.
+    deletion makes room. GetQuota shows bounds and use to every key of the owner.
+    Example: CreateJob of an owner with max_unfinished_jobs 1,000 when as many are unfinished.
     Metadata: owner, quota (max_unfinished_jobs, max_stored_jobs, max_watches or max_artifact_bytes), value, limit.
     """
 
@@ -219,7 +229,8 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     in the domain "jobledger". Match on it, never on the text of a message. Errors of gRPC itself (an unknown method, a
     message far too large) carry none.
 
-    The comment of each RPC names the role that its caller's key needs (ADMIN has every role), the class by which
+    The comment of each RPC names the role that its caller's key needs (ADMIN has every role, OWNER_ADMIN those of
+    callers and workers), the class by which
     operators' limits count it, and its own reasons. These are not repeated there:
     - any call: INVALID_ARGUMENT (INVALID_FIELD); UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN, API_KEY_EXPIRED,
       API_KEY_REVOKED); PERMISSION_DENIED (ROLE_MISSING); RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE, QUEUE_FULL);
@@ -332,7 +343,7 @@ Example: the key of a laptop that was lost. Metadata: key_id.
 ERROR_REASON_ROLE_MISSING: ErrorReason.ValueType  # 23
 """ERROR_REASON_ROLE_MISSING (PERMISSION_DENIED) is a key without the role that the call needs.
 Example: CreateJob with the key of a worker, or ListJobs of another owner with the key of a caller. Metadata: method,
-role (CALLER, WORKER or ADMIN).
+role (CALLER, WORKER, OWNER_ADMIN or ADMIN).
 """
 ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 24
 """ERROR_REASON_API_KEY_NOT_FOUND (NOT_FOUND) is a key_id that no key has.
@@ -414,10 +425,20 @@ ERROR_REASON_TOO_MANY_PAUSED_KINDS: ErrorReason.ValueType  # 42
 """ERROR_REASON_TOO_MANY_PAUSED_KINDS (FAILED_PRECONDITION) is an owner who has reached the limit of paused kinds.
 Example: PauseKind when 1,000 others are paused. Metadata: limit.
 """
+ERROR_REASON_LIMIT_CEILING: ErrorReason.ValueType  # 43
+"""ERROR_REASON_LIMIT_CEILING (FAILED_PRECONDITION) is a limit that only a key with ADMIN may raise so far, or delete, as
+one set its ceiling.
+Example: SetLimit of 10 with the role OWNER_ADMIN over a kind for which ADMIN set 5. Metadata: scope, ceiling.
+"""
+ERROR_REASON_TOO_MANY_API_KEYS: ErrorReason.ValueType  # 44
+"""ERROR_REASON_TOO_MANY_API_KEYS (FAILED_PRECONDITION) is an owner who has reached the limit of keys that it may make by
+itself. Example: RotateApiKey with the role OWNER_ADMIN when the owner has 1,000 keys. Metadata: limit.
+"""
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 29
 """ERROR_REASON_QUOTA_EXCEEDED (RESOURCE_EXHAUSTED) is an owner who would have more than its quota allows; QuotaFailure
 names the quota (quota_id), what the owner has (description) and the bound (quota_value), with RetryInfo unless only a
-deletion makes room. Example: CreateJob of an owner with max_unfinished_jobs 1,000 when as many are unfinished.
+deletion makes room. GetQuota shows bounds and use to every key of the owner.
+Example: CreateJob of an owner with max_unfinished_jobs 1,000 when as many are unfinished.
 Metadata: owner, quota (max_unfinished_jobs, max_stored_jobs, max_watches or max_artifact_bytes), value, limit.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

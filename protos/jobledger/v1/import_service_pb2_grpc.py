@@ -52,7 +52,7 @@ class ImportServiceServicer:
         its owner's quota (QUOTA_EXCEEDED), is refused by itself and listed; the others are imported. GetJobStats counts
         imported jobs among existing jobs, not as activity. Jobs imported before a stream breaks stay.
 
-        Role: ADMIN. Class: WRITE.
+        Role: OWNER_ADMIN. Class: WRITE.
         Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED). INVALID_FIELD is about more than 500 jobs in a message. Retry: safe,
         from the beginning.
         """

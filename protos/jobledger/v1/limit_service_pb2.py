@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from jobledger.v1 import limit_scope_pb2 as jobledger_dot_v1_dot_limit__scope__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n jobledger/v1/limit_service.proto\x12\x0cjobledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ejobledger/v1/limit_scope.proto\"\xe0\x01\n\x05Limit\x12\'\n\x05scope\x18\x01 \x01(\x0b\x32\x18.jobledger.v1.LimitScope\x12\x18\n\x0bmax_running\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07running\x18\x03 \x01(\x03\x12\x0f\n\x07waiting\x18\x04 \x01(\x03\x12\x11\n\tinherited\x18\x05 \x01(\x08\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0e\n\x06set_by\x18\x07 \x01(\t\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0e\n\x0c_max_running\"\x83\x01\n\x0fSetLimitRequest\x12\'\n\x05scope\x18\x01 \x01(\x0b\x32\x18.jobledger.v1.LimitScope\x12\x18\n\x0bmax_running\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\tB\x0e\n\x0c_max_running\"6\n\x10SetLimitResponse\x12\"\n\x05limit\x18\x01 \x01(\x0b\x32\x13.jobledger.v1.Limit\"I\n\x11ListLimitsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\"R\n\x12ListLimitsResponse\x12#\n\x06limits\x18\x01 \x03(\x0b\x32\x13.jobledger.v1.Limit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x12\x44\x65leteLimitRequest\x12\'\n\x05scope\x18\x01 \x01(\x0b\x32\x18.jobledger.v1.LimitScope\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x15\n\x13\x44\x65leteLimitResponse\"\x9e\x01\n\nPausedKind\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x11\n\tpaused_by\x18\x03 \x01(\t\x12.\n\npause_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x10PauseKindRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\"B\n\x11PauseKindResponse\x12-\n\x0bpaused_kind\x18\x01 \x01(\x0b\x32\x18.jobledger.v1.PausedKind\"@\n\x11ResumeKindRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"%\n\x12ResumeKindResponse\x12\x0f\n\x07resumed\x18\x01 \x01(\x08\"N\n\x16ListPausedKindsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\"b\n\x17ListPausedKindsResponse\x12.\n\x0cpaused_kinds\x18\x01 \x03(\x0b\x32\x18.jobledger.v1.PausedKind\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x87\x04\n\x0cLimitService\x12I\n\x08SetLimit\x12\x1d.jobledger.v1.SetLimitRequest\x1a\x1e.jobledger.v1.SetLimitResponse\x12T\n\nListLimits\x12\x1f.jobledger.v1.ListLimitsRequest\x1a .jobledger.v1.ListLimitsResponse\"\x03\x90\x02\x01\x12R\n\x0b\x44\x65leteLimit\x12 .jobledger.v1.DeleteLimitRequest\x1a!.jobledger.v1.DeleteLimitResponse\x12L\n\tPauseKind\x12\x1e.jobledger.v1.PauseKindRequest\x1a\x1f.jobledger.v1.PauseKindResponse\x12O\n\nResumeKind\x12\x1f.jobledger.v1.ResumeKindRequest\x1a .jobledger.v1.ResumeKindResponse\x12\x63\n\x0fListPausedKinds\x12$.jobledger.v1.ListPausedKindsRequest\x1a%.jobledger.v1.ListPausedKindsResponse\"\x03\x90\x02\x01\x42P\n\x10\x63om.jobledger.v1B\x11LimitServiceProtoP\x01Z\x18jobledger/v1;jobledgerv1\xaa\x02\x0cJobledger.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n jobledger/v1/limit_service.proto\x12\x0cjobledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ejobledger/v1/limit_scope.proto\"\x82\x02\n\x05Limit\x12\'\n\x05scope\x18\x01 \x01(\x0b\x32\x18.jobledger.v1.LimitScope\x12\x18\n\x0bmax_running\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07running\x18\x03 \x01(\x03\x12\x0f\n\x07waiting\x18\x04 \x01(\x03\x12\x11\n\tinherited\x18\x05 \x01(\x08\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0e\n\x06set_by\x18\x07 \x01(\t\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x07\x63\x65iling\x18\t \x01(\x05H\x01\x88\x01\x01\x42\x0e\n\x0c_max_runningB\n\n\x08_ceiling\"\x83\x01\n\x0fSetLimitRequest\x12\'\n\x05scope\x18\x01 \x01(\x0b\x32\x18.jobledger.v1.LimitScope\x12\x18\n\x0bmax_running\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\tB\x0e\n\x0c_max_running\"6\n\x10SetLimitResponse\x12\"\n\x05limit\x18\x01 \x01(\x0b\x32\x13.jobledger.v1.Limit\"I\n\x11ListLimitsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\"R\n\x12ListLimitsResponse\x12#\n\x06limits\x18\x01 \x03(\x0b\x32\x13.jobledger.v1.Limit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x12\x44\x65leteLimitRequest\x12\'\n\x05scope\x18\x01 \x01(\x0b\x32\x18.jobledger.v1.LimitScope\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x15\n\x13\x44\x65leteLimitResponse\"\x9e\x01\n\nPausedKind\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x11\n\tpaused_by\x18\x03 \x01(\t\x12.\n\npause_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x10PauseKindRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\"B\n\x11PauseKindResponse\x12-\n\x0bpaused_kind\x18\x01 \x01(\x0b\x32\x18.jobledger.v1.PausedKind\"@\n\x11ResumeKindRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"%\n\x12ResumeKindResponse\x12\x0f\n\x07resumed\x18\x01 \x01(\x08\"N\n\x16ListPausedKindsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\"b\n\x17ListPausedKindsResponse\x12.\n\x0cpaused_kinds\x18\x01 \x03(\x0b\x32\x18.jobledger.v1.PausedKind\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x87\x04\n\x0cLimitService\x12I\n\x08SetLimit\x12\x1d.jobledger.v1.SetLimitRequest\x1a\x1e.jobledger.v1.SetLimitResponse\x12T\n\nListLimits\x12\x1f.jobledger.v1.ListLimitsRequest\x1a .jobledger.v1.ListLimitsResponse\"\x03\x90\x02\x01\x12R\n\x0b\x44\x65leteLimit\x12 .jobledger.v1.DeleteLimitRequest\x1a!.jobledger.v1.DeleteLimitResponse\x12L\n\tPauseKind\x12\x1e.jobledger.v1.PauseKindRequest\x1a\x1f.jobledger.v1.PauseKindResponse\x12O\n\nResumeKind\x12\x1f.jobledger.v1.ResumeKindRequest\x1a .jobledger.v1.ResumeKindResponse\x12\x63\n\x0fListPausedKinds\x12$.jobledger.v1.ListPausedKindsRequest\x1a%.jobledger.v1.ListPausedKindsResponse\"\x03\x90\x02\x01\x42P\n\x10\x63om.jobledger.v1B\x11LimitServiceProtoP\x01Z\x18jobledger/v1;jobledgerv1\xaa\x02\x0cJobledger.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,33 +39,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LIMITSERVICE'].methods_by_name['ListPausedKinds']._loaded_options = None
   _globals['_LIMITSERVICE'].methods_by_name['ListPausedKinds']._serialized_options = b'\220\002\001'
   _globals['_LIMIT']._serialized_start=116
-  _globals['_LIMIT']._serialized_end=340
-  _globals['_SETLIMITREQUEST']._serialized_start=343
-  _globals['_SETLIMITREQUEST']._serialized_end=474
-  _globals['_SETLIMITRESPONSE']._serialized_start=476
-  _globals['_SETLIMITRESPONSE']._serialized_end=530
-  _globals['_LISTLIMITSREQUEST']._serialized_start=532
-  _globals['_LISTLIMITSREQUEST']._serialized_end=605
-  _globals['_LISTLIMITSRESPONSE']._serialized_start=607
-  _globals['_LISTLIMITSRESPONSE']._serialized_end=689
-  _globals['_DELETELIMITREQUEST']._serialized_start=691
-  _globals['_DELETELIMITREQUEST']._serialized_end=783
-  _globals['_DELETELIMITRESPONSE']._serialized_start=785
-  _globals['_DELETELIMITRESPONSE']._serialized_end=806
-  _globals['_PAUSEDKIND']._serialized_start=809
-  _globals['_PAUSEDKIND']._serialized_end=967
-  _globals['_PAUSEKINDREQUEST']._serialized_start=969
-  _globals['_PAUSEKINDREQUEST']._serialized_end=1032
-  _globals['_PAUSEKINDRESPONSE']._serialized_start=1034
-  _globals['_PAUSEKINDRESPONSE']._serialized_end=1100
-  _globals['_RESUMEKINDREQUEST']._serialized_start=1102
-  _globals['_RESUMEKINDREQUEST']._serialized_end=1166
-  _globals['_RESUMEKINDRESPONSE']._serialized_start=1168
-  _globals['_RESUMEKINDRESPONSE']._serialized_end=1205
-  _globals['_LISTPAUSEDKINDSREQUEST']._serialized_start=1207
-  _globals['_LISTPAUSEDKINDSREQUEST']._serialized_end=1285
-  _globals['_LISTPAUSEDKINDSRESPONSE']._serialized_start=1287
-  _globals['_LISTPAUSEDKINDSRESPONSE']._serialized_end=1385
-  _globals['_LIMITSERVICE']._serialized_start=1388
-  _globals['_LIMITSERVICE']._serialized_end=1907
+  _globals['_LIMIT']._serialized_end=374
+  _globals['_SETLIMITREQUEST']._serialized_start=377
+  _globals['_SETLIMITREQUEST']._serialized_end=508
+  _globals['_SETLIMITRESPONSE']._serialized_start=510
+  _globals['_SETLIMITRESPONSE']._serialized_end=564
+  _globals['_LISTLIMITSREQUEST']._serialized_start=566
+  _globals['_LISTLIMITSREQUEST']._serialized_end=639
+  _globals['_LISTLIMITSRESPONSE']._serialized_start=641
+  _globals['_LISTLIMITSRESPONSE']._serialized_end=723
+  _globals['_DELETELIMITREQUEST']._serialized_start=725
+  _globals['_DELETELIMITREQUEST']._serialized_end=817
+  _globals['_DELETELIMITRESPONSE']._serialized_start=819
+  _globals['_DELETELIMITRESPONSE']._serialized_end=840
+  _globals['_PAUSEDKIND']._serialized_start=843
+  _globals['_PAUSEDKIND']._serialized_end=1001
+  _globals['_PAUSEKINDREQUEST']._serialized_start=1003
+  _globals['_PAUSEKINDREQUEST']._serialized_end=1066
+  _globals['_PAUSEKINDRESPONSE']._serialized_start=1068
+  _globals['_PAUSEKINDRESPONSE']._serialized_end=1134
+  _globals['_RESUMEKINDREQUEST']._serialized_start=1136
+  _globals['_RESUMEKINDREQUEST']._serialized_end=1200
+  _globals['_RESUMEKINDRESPONSE']._serialized_start=1202
+  _globals['_RESUMEKINDRESPONSE']._serialized_end=1239
+  _globals['_LISTPAUSEDKINDSREQUEST']._serialized_start=1241
+  _globals['_LISTPAUSEDKINDSREQUEST']._serialized_end=1319
+  _globals['_LISTPAUSEDKINDSRESPONSE']._serialized_start=1321
+  _globals['_LISTPAUSEDKINDSRESPONSE']._serialized_end=1419
+  _globals['_LIMITSERVICE']._serialized_start=1422
+  _globals['_LIMITSERVICE']._serialized_end=1941
 # @@protoc_insertion_point(module_scope)

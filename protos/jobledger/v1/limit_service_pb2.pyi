@@ -34,6 +34,7 @@ class Limit(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     SET_BY_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    CEILING_FIELD_NUMBER: _builtins.int
     max_running: _builtins.int
     """max_running is how many jobs may hold a slot at once, 0 to 1,000,000. 0: the scope is paused, no job gets a slot.
     Always present.
@@ -51,6 +52,10 @@ class Limit(_message.Message):
     set_by: _builtins.str
     """set_by is NAME/KEY_ID of the key that called SetLimit last; "caller" on a server without keys. Of an inherited
     limit it is that of the limit for each value, as are reason and update_time. Empty: an earlier version set it.
+    """
+    ceiling: _builtins.int
+    """ceiling is the number that ADMIN set last, above which OWNER_ADMIN cannot set max_running; of an inherited limit it
+    is that of the limit for each value. Absent: this limit has no ceiling of its own.
     """
     @_builtins.property
     def scope(self) -> _limit_scope_pb2.LimitScope:
@@ -71,13 +76,19 @@ class Limit(_message.Message):
         reason: _builtins.str = ...,
         set_by: _builtins.str = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        ceiling: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_running", b"_max_running", "max_running", b"max_running", "scope", b"scope", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ceiling", b"_ceiling", "_max_running", b"_max_running", "ceiling", b"ceiling", "max_running", b"max_running", "scope", b"scope", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_running", b"_max_running", "inherited", b"inherited", "max_running", b"max_running", "reason", b"reason", "running", b"running", "scope", b"scope", "set_by", b"set_by", "update_time", b"update_time", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ceiling", b"_ceiling", "_max_running", b"_max_running", "ceiling", b"ceiling", "inherited", b"inherited", "max_running", b"max_running", "reason", b"reason", "running", b"running", "scope", b"scope", "set_by", b"set_by", "update_time", b"update_time", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ceiling: _TypeAlias = _typing.Literal["ceiling"]  # noqa: Y015
+    _WhichOneofArgType__ceiling: _TypeAlias = _typing.Literal["_ceiling", b"_ceiling"]  # noqa: Y015
     _WhichOneofReturnType__max_running: _TypeAlias = _typing.Literal["max_running"]  # noqa: Y015
     _WhichOneofArgType__max_running: _TypeAlias = _typing.Literal["_max_running", b"_max_running"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ceiling) -> _WhichOneofReturnType__ceiling | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_running) -> _WhichOneofReturnType__max_running | None: ...
 
 Global___Limit: _TypeAlias = Limit  # noqa: Y015

@@ -36,6 +36,9 @@ class LimitServiceStub:
     one: the most urgent first, the oldest first within a priority. It releases its slots when it ends. A limit counts
     the jobs that were created or retried while it existed; earlier jobs neither count nor wait.
 
+    What a key with the role ADMIN sets is a ceiling: a key with OWNER_ADMIN sets at most that number over the same scope,
+    and cannot delete the limit. The ceiling of each value of a label is one over every value that has none of its own.
+
     Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
     key's owner; a key with the role ADMIN may name another `owner`.
     """
@@ -89,15 +92,19 @@ class LimitServiceServicer:
     one: the most urgent first, the oldest first within a priority. It releases its slots when it ends. A limit counts
     the jobs that were created or retried while it existed; earlier jobs neither count nor wait.
 
+    What a key with the role ADMIN sets is a ceiling: a key with OWNER_ADMIN sets at most that number over the same scope,
+    and cannot delete the limit. The ceiling of each value of a label is one over every value that has none of its own.
+
     Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
     key's owner; a key with the role ADMIN may name another `owner`.
     """
 
     def SetLimit(self, request, context):
-        """SetLimit creates or changes a limit. Jobs that hold a slot of a lowered limit keep it.
+        """SetLimit creates or changes a limit. Jobs that hold a slot of a lowered limit keep it. With ADMIN it also sets the
+        ceiling, and soon lowers to it the higher limits of single values that have no ceiling of their own.
 
-        Role: ADMIN. Class: WRITE.
-        Errors: none of its own. Retry: safe.
+        Role: OWNER_ADMIN, or ADMIN for another owner's limits. Class: WRITE.
+        Errors: FAILED_PRECONDITION (LIMIT_CEILING), without ADMIN. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,10 +124,11 @@ class LimitServiceServicer:
 
     def DeleteLimit(self, request, context):
         """DeleteLimit removes a limit; jobs waiting for it become claimable. From then on, a value of a label inherits the
-        limit for each value, if there is one. Deleting a limit that does not exist changes nothing.
+        limit for each value, if there is one. Deleting a limit that does not exist changes nothing. With ADMIN the ceiling
+        goes, too.
 
-        Role: ADMIN. Class: WRITE.
-        Errors: none of its own. Retry: safe.
+        Role: OWNER_ADMIN, or ADMIN for another owner's limits. Class: WRITE.
+        Errors: FAILED_PRECONDITION (LIMIT_CEILING), without ADMIN. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,9 +137,10 @@ class LimitServiceServicer:
     def PauseKind(self, request, context):
         """PauseKind pauses a kind: no claim that begins after the answer gets a chunk of a job of this kind and owner,
         whenever the job was created, until ResumeKind. Chunks in work continue, and so do deadlines, timeouts and
-        schedules. No job is changed, so there is no event. Pausing a paused kind changes the reason.
+        schedules. No job is changed, so there is no event. Pausing a paused kind changes the reason. An
+        owner's admin may resume what an operator paused; a limit of 0 that ADMIN sets is a pause that it cannot end.
 
-        Role: ADMIN. Class: WRITE.
+        Role: OWNER_ADMIN, or ADMIN for another owner's kinds. Class: WRITE.
         Errors: FAILED_PRECONDITION (TOO_MANY_PAUSED_KINDS). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -142,7 +151,7 @@ class LimitServiceServicer:
         """ResumeKind ends the pause of a kind; waiting claims get its chunks at once. Resuming a kind that is not paused
         changes nothing.
 
-        Role: ADMIN. Class: WRITE.
+        Role: OWNER_ADMIN, or ADMIN for another owner's kinds. Class: WRITE.
         Errors: none of its own. Retry: safe; the second answer has `resumed` false.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -210,6 +219,9 @@ class LimitService:
     A job that is created or retried takes a slot of every limit that applies to it, or waits, QUEUED, until there is
     one: the most urgent first, the oldest first within a priority. It releases its slots when it ends. A limit counts
     the jobs that were created or retried while it existed; earlier jobs neither count nor wait.
+
+    What a key with the role ADMIN sets is a ceiling: a key with OWNER_ADMIN sets at most that number over the same scope,
+    and cannot delete the limit. The ceiling of each value of a label is one over every value that has none of its own.
 
     Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
     key's owner; a key with the role ADMIN may name another `owner`.

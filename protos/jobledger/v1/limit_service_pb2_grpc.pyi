@@ -37,6 +37,9 @@ class LimitServiceStub:
     one: the most urgent first, the oldest first within a priority. It releases its slots when it ends. A limit counts
     the jobs that were created or retried while it existed; earlier jobs neither count nor wait.
 
+    What a key with the role ADMIN sets is a ceiling: a key with OWNER_ADMIN sets at most that number over the same scope,
+    and cannot delete the limit. The ceiling of each value of a label is one over every value that has none of its own.
+
     Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
     key's owner; a key with the role ADMIN may name another `owner`.
     """
@@ -46,10 +49,11 @@ class LimitServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LimitServiceAsyncStub: ...
     SetLimit: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.SetLimitRequest, _limit_service_pb2.SetLimitResponse]
-    """SetLimit creates or changes a limit. Jobs that hold a slot of a lowered limit keep it.
+    """SetLimit creates or changes a limit. Jobs that hold a slot of a lowered limit keep it. With ADMIN it also sets the
+    ceiling, and soon lowers to it the higher limits of single values that have no ceiling of their own.
 
-    Role: ADMIN. Class: WRITE.
-    Errors: none of its own. Retry: safe.
+    Role: OWNER_ADMIN, or ADMIN for another owner's limits. Class: WRITE.
+    Errors: FAILED_PRECONDITION (LIMIT_CEILING), without ADMIN. Retry: safe.
     """
     ListLimits: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.ListLimitsRequest, _limit_service_pb2.ListLimitsResponse]
     """ListLimits returns a page of the limits of one owner, with how many jobs run and wait: first those for each value,
@@ -61,24 +65,26 @@ class LimitServiceStub:
     """
     DeleteLimit: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.DeleteLimitRequest, _limit_service_pb2.DeleteLimitResponse]
     """DeleteLimit removes a limit; jobs waiting for it become claimable. From then on, a value of a label inherits the
-    limit for each value, if there is one. Deleting a limit that does not exist changes nothing.
+    limit for each value, if there is one. Deleting a limit that does not exist changes nothing. With ADMIN the ceiling
+    goes, too.
 
-    Role: ADMIN. Class: WRITE.
-    Errors: none of its own. Retry: safe.
+    Role: OWNER_ADMIN, or ADMIN for another owner's limits. Class: WRITE.
+    Errors: FAILED_PRECONDITION (LIMIT_CEILING), without ADMIN. Retry: safe.
     """
     PauseKind: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.PauseKindRequest, _limit_service_pb2.PauseKindResponse]
     """PauseKind pauses a kind: no claim that begins after the answer gets a chunk of a job of this kind and owner,
     whenever the job was created, until ResumeKind. Chunks in work continue, and so do deadlines, timeouts and
-    schedules. No job is changed, so there is no event. Pausing a paused kind changes the reason.
+    schedules. No job is changed, so there is no event. Pausing a paused kind changes the reason. An
+    owner's admin may resume what an operator paused; a limit of 0 that ADMIN sets is a pause that it cannot end.
 
-    Role: ADMIN. Class: WRITE.
+    Role: OWNER_ADMIN, or ADMIN for another owner's kinds. Class: WRITE.
     Errors: FAILED_PRECONDITION (TOO_MANY_PAUSED_KINDS). Retry: safe.
     """
     ResumeKind: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.ResumeKindRequest, _limit_service_pb2.ResumeKindResponse]
     """ResumeKind ends the pause of a kind; waiting claims get its chunks at once. Resuming a kind that is not paused
     changes nothing.
 
-    Role: ADMIN. Class: WRITE.
+    Role: OWNER_ADMIN, or ADMIN for another owner's kinds. Class: WRITE.
     Errors: none of its own. Retry: safe; the second answer has `resumed` false.
     """
     ListPausedKinds: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.ListPausedKindsRequest, _limit_service_pb2.ListPausedKindsResponse]
@@ -100,16 +106,20 @@ class LimitServiceAsyncStub(LimitServiceStub):
     one: the most urgent first, the oldest first within a priority. It releases its slots when it ends. A limit counts
     the jobs that were created or retried while it existed; earlier jobs neither count nor wait.
 
+    What a key with the role ADMIN sets is a ceiling: a key with OWNER_ADMIN sets at most that number over the same scope,
+    and cannot delete the limit. The ceiling of each value of a label is one over every value that has none of its own.
+
     Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
     key's owner; a key with the role ADMIN may name another `owner`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SetLimit: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.SetLimitRequest, _limit_service_pb2.SetLimitResponse]  # type: ignore[assignment]
-    """SetLimit creates or changes a limit. Jobs that hold a slot of a lowered limit keep it.
+    """SetLimit creates or changes a limit. Jobs that hold a slot of a lowered limit keep it. With ADMIN it also sets the
+    ceiling, and soon lowers to it the higher limits of single values that have no ceiling of their own.
 
-    Role: ADMIN. Class: WRITE.
-    Errors: none of its own. Retry: safe.
+    Role: OWNER_ADMIN, or ADMIN for another owner's limits. Class: WRITE.
+    Errors: FAILED_PRECONDITION (LIMIT_CEILING), without ADMIN. Retry: safe.
     """
     ListLimits: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.ListLimitsRequest, _limit_service_pb2.ListLimitsResponse]  # type: ignore[assignment]
     """ListLimits returns a page of the limits of one owner, with how many jobs run and wait: first those for each value,
@@ -121,24 +131,26 @@ class LimitServiceAsyncStub(LimitServiceStub):
     """
     DeleteLimit: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.DeleteLimitRequest, _limit_service_pb2.DeleteLimitResponse]  # type: ignore[assignment]
     """DeleteLimit removes a limit; jobs waiting for it become claimable. From then on, a value of a label inherits the
-    limit for each value, if there is one. Deleting a limit that does not exist changes nothing.
+    limit for each value, if there is one. Deleting a limit that does not exist changes nothing. With ADMIN the ceiling
+    goes, too.
 
-    Role: ADMIN. Class: WRITE.
-    Errors: none of its own. Retry: safe.
+    Role: OWNER_ADMIN, or ADMIN for another owner's limits. Class: WRITE.
+    Errors: FAILED_PRECONDITION (LIMIT_CEILING), without ADMIN. Retry: safe.
     """
     PauseKind: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.PauseKindRequest, _limit_service_pb2.PauseKindResponse]  # type: ignore[assignment]
     """PauseKind pauses a kind: no claim that begins after the answer gets a chunk of a job of this kind and owner,
     whenever the job was created, until ResumeKind. Chunks in work continue, and so do deadlines, timeouts and
-    schedules. No job is changed, so there is no event. Pausing a paused kind changes the reason.
+    schedules. No job is changed, so there is no event. Pausing a paused kind changes the reason. An
+    owner's admin may resume what an operator paused; a limit of 0 that ADMIN sets is a pause that it cannot end.
 
-    Role: ADMIN. Class: WRITE.
+    Role: OWNER_ADMIN, or ADMIN for another owner's kinds. Class: WRITE.
     Errors: FAILED_PRECONDITION (TOO_MANY_PAUSED_KINDS). Retry: safe.
     """
     ResumeKind: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.ResumeKindRequest, _limit_service_pb2.ResumeKindResponse]  # type: ignore[assignment]
     """ResumeKind ends the pause of a kind; waiting claims get its chunks at once. Resuming a kind that is not paused
     changes nothing.
 
-    Role: ADMIN. Class: WRITE.
+    Role: OWNER_ADMIN, or ADMIN for another owner's kinds. Class: WRITE.
     Errors: none of its own. Retry: safe; the second answer has `resumed` false.
     """
     ListPausedKinds: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.ListPausedKindsRequest, _limit_service_pb2.ListPausedKindsResponse]  # type: ignore[assignment]
@@ -159,6 +171,9 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
     one: the most urgent first, the oldest first within a priority. It releases its slots when it ends. A limit counts
     the jobs that were created or retried while it existed; earlier jobs neither count nor wait.
 
+    What a key with the role ADMIN sets is a ceiling: a key with OWNER_ADMIN sets at most that number over the same scope,
+    and cannot delete the limit. The ceiling of each value of a label is one over every value that has none of its own.
+
     Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
     key's owner; a key with the role ADMIN may name another `owner`.
     """
@@ -169,10 +184,11 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _limit_service_pb2.SetLimitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_limit_service_pb2.SetLimitResponse, _abc.Awaitable[_limit_service_pb2.SetLimitResponse]]:
-        """SetLimit creates or changes a limit. Jobs that hold a slot of a lowered limit keep it.
+        """SetLimit creates or changes a limit. Jobs that hold a slot of a lowered limit keep it. With ADMIN it also sets the
+        ceiling, and soon lowers to it the higher limits of single values that have no ceiling of their own.
 
-        Role: ADMIN. Class: WRITE.
-        Errors: none of its own. Retry: safe.
+        Role: OWNER_ADMIN, or ADMIN for another owner's limits. Class: WRITE.
+        Errors: FAILED_PRECONDITION (LIMIT_CEILING), without ADMIN. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -196,10 +212,11 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_limit_service_pb2.DeleteLimitResponse, _abc.Awaitable[_limit_service_pb2.DeleteLimitResponse]]:
         """DeleteLimit removes a limit; jobs waiting for it become claimable. From then on, a value of a label inherits the
-        limit for each value, if there is one. Deleting a limit that does not exist changes nothing.
+        limit for each value, if there is one. Deleting a limit that does not exist changes nothing. With ADMIN the ceiling
+        goes, too.
 
-        Role: ADMIN. Class: WRITE.
-        Errors: none of its own. Retry: safe.
+        Role: OWNER_ADMIN, or ADMIN for another owner's limits. Class: WRITE.
+        Errors: FAILED_PRECONDITION (LIMIT_CEILING), without ADMIN. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -210,9 +227,10 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_limit_service_pb2.PauseKindResponse, _abc.Awaitable[_limit_service_pb2.PauseKindResponse]]:
         """PauseKind pauses a kind: no claim that begins after the answer gets a chunk of a job of this kind and owner,
         whenever the job was created, until ResumeKind. Chunks in work continue, and so do deadlines, timeouts and
-        schedules. No job is changed, so there is no event. Pausing a paused kind changes the reason.
+        schedules. No job is changed, so there is no event. Pausing a paused kind changes the reason. An
+        owner's admin may resume what an operator paused; a limit of 0 that ADMIN sets is a pause that it cannot end.
 
-        Role: ADMIN. Class: WRITE.
+        Role: OWNER_ADMIN, or ADMIN for another owner's kinds. Class: WRITE.
         Errors: FAILED_PRECONDITION (TOO_MANY_PAUSED_KINDS). Retry: safe.
         """
 
@@ -225,7 +243,7 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         """ResumeKind ends the pause of a kind; waiting claims get its chunks at once. Resuming a kind that is not paused
         changes nothing.
 
-        Role: ADMIN. Class: WRITE.
+        Role: OWNER_ADMIN, or ADMIN for another owner's kinds. Class: WRITE.
         Errors: none of its own. Retry: safe; the second answer has `resumed` false.
         """
 

@@ -45,6 +45,8 @@ CODES: Final = {
     "UNIQUE_KEY_TAKEN": "ALREADY_EXISTS",
     "JOB_STARTED": "FAILED_PRECONDITION",
     "TOO_MANY_PAUSED_KINDS": "FAILED_PRECONDITION",
+    "LIMIT_CEILING": "FAILED_PRECONDITION",
+    "TOO_MANY_API_KEYS": "FAILED_PRECONDITION",
     "QUOTA_EXCEEDED": "RESOURCE_EXHAUSTED",
 }
 """The gRPC code of each reason."""
@@ -67,10 +69,15 @@ ANY_CALL: Final = frozenset(
 ANY_READ: Final = frozenset(["TOO_MANY_READS", "READ_TOO_LONG"])
 """Why any call of the classes READ and WATCH may be refused."""
 OF_METHODS: Final[dict[str, tuple[str, ...]]] = {
-    "jobledger.v1.AdminService.CreateApiKey": ("REQUEST_ID_REUSED", "AUTH_DISABLED"),
+    "jobledger.v1.AdminService.CreateApiKey": ("REQUEST_ID_REUSED", "TOO_MANY_API_KEYS", "AUTH_DISABLED"),
     "jobledger.v1.AdminService.ListApiKeys": ("PAGE_TOKEN_INVALID", "AUTH_DISABLED"),
     "jobledger.v1.AdminService.RevokeApiKey": ("API_KEY_NOT_FOUND", "AUTH_DISABLED"),
-    "jobledger.v1.AdminService.RotateApiKey": ("API_KEY_NOT_FOUND", "API_KEY_ENDED", "AUTH_DISABLED"),
+    "jobledger.v1.AdminService.RotateApiKey": (
+        "API_KEY_NOT_FOUND",
+        "API_KEY_ENDED",
+        "TOO_MANY_API_KEYS",
+        "AUTH_DISABLED",
+    ),
     "jobledger.v1.AdminService.GetUsage": ("PAGE_TOKEN_INVALID",),
     "jobledger.v1.AdminService.SetQuota": (),
     "jobledger.v1.AdminService.GetQuota": (),
@@ -143,9 +150,9 @@ OF_METHODS: Final[dict[str, tuple[str, ...]]] = {
     "jobledger.v1.JobService.RetryJobs": ("REQUEST_ID_REUSED", "TOO_MANY_READS", "READ_TOO_LONG", "JOB_UNREADABLE"),
     "jobledger.v1.JobService.DeleteJobs": ("REQUEST_ID_REUSED", "TOO_MANY_READS", "READ_TOO_LONG", "JOB_UNREADABLE"),
     "jobledger.v1.JobService.UpdateJobs": ("REQUEST_ID_REUSED", "TOO_MANY_READS", "READ_TOO_LONG", "JOB_UNREADABLE"),
-    "jobledger.v1.LimitService.SetLimit": (),
+    "jobledger.v1.LimitService.SetLimit": ("LIMIT_CEILING",),
     "jobledger.v1.LimitService.ListLimits": ("PAGE_TOKEN_INVALID",),
-    "jobledger.v1.LimitService.DeleteLimit": (),
+    "jobledger.v1.LimitService.DeleteLimit": ("LIMIT_CEILING",),
     "jobledger.v1.LimitService.PauseKind": ("TOO_MANY_PAUSED_KINDS",),
     "jobledger.v1.LimitService.ResumeKind": (),
     "jobledger.v1.LimitService.ListPausedKinds": ("PAGE_TOKEN_INVALID",),

@@ -59,7 +59,7 @@ class _KeyDatabase(grpc.UnaryUnaryClientInterceptor):
                 tokens = PageTokens(read_epoch(connection), database.history, _see_nothing_later)
             store = SqlKeyStore(database)
             clock = clock_of(database).calendar
-            calls = KeyCalls(store, _run_now, _run_now, clock, secrets.token_bytes, tokens, _notify_nobody)
+            calls = KeyCalls(store, _run_now, _read_now, clock, secrets.token_bytes, tokens, _notify_nobody)
             try:
                 reply = asyncio.run(getattr(calls, method)(request, OPERATOR))
                 return ListApiKeysResponse.FromString(reply) if isinstance(reply, bytes) else reply
@@ -101,6 +101,10 @@ def _no_cursor(position: int) -> bytes:
 
 async def _run_now(work: Callable[[], T], /) -> T:
     return work()
+
+
+async def _read_now(_owner: str, read: Callable[[], bytes], /) -> bytes:
+    return read()
 
 
 async def _see_nothing_later() -> None:

@@ -24,7 +24,6 @@ from jobledger_client.cli._connection_options import (
 )
 
 from jobledger_service.settings import SETTINGS
-from jobledger_service.transport.identity import DEFAULT_OWNER
 
 from .connection import open_client
 from .exits import exit_on_error, refuse_unknown_names
@@ -39,7 +38,8 @@ keys = typer.Typer(
 )
 cli.add_typer(keys)
 
-_ROLES: Final = {role.name.lower(): role for role in Role}
+_ROLES: Final = {role.name.lower().replace("_", "-"): role for role in Role}
+_ROLE_NAMES: Final = {role: name for name, role in _ROLES.items()}
 _FORM: Final = "%-13s %-16s %-20s %-24s %-24s %-24s %-24s %-20s %s"
 
 Database = Annotated[
@@ -86,7 +86,9 @@ def create(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="A name for people and the audit trail.")],
     role: Annotated[list[Role], choice(_ROLES, "A role of the key; may be repeated.")],
-    owner: Annotated[str, typer.Option(help="The tenant whose jobs the key can access.")] = DEFAULT_OWNER,
+    owner: Annotated[
+        str, typer.Option(help="The tenant whose jobs the key can access; without it that of the calling key.")
+    ] = "",
     serves: Annotated[
         list[str] | None,
         typer.Option(help="A tenant whose chunks the key's workers may claim, in place of --owner's; may be repeated."),
@@ -206,7 +208,7 @@ def _served(key: api.ApiKey) -> str:
 
 
 def _roles(key: api.ApiKey) -> str:
-    return ",".join(Role(role).name.lower() for role in key.roles)
+    return ",".join(_ROLE_NAMES[Role(role)] for role in key.roles)
 
 
 def _time(key: api.ApiKey, name: str) -> str:

@@ -1,7 +1,8 @@
 """The callers of calls without an API key."""
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct as MsgStruct
 
@@ -16,7 +17,21 @@ class Role(StrEnum):
     WORKER = "WORKER"
     """May call WorkerService."""
     ADMIN = "ADMIN"
-    """May call everything."""
+    """May call everything, and name any owner."""
+    OWNER_ADMIN = "OWNER_ADMIN"
+    """May do what callers and workers may, and administrate its owner."""
+
+
+ANY_ROLE: Final = "ANY"
+"""The role of a method that a key with any role may call."""
+NeededRole = Role | Literal["ANY"]
+_ABOVE: Final[Mapping[Role, frozenset[Role]]] = {
+    Role.CALLER: frozenset({Role.OWNER_ADMIN, Role.ADMIN}),
+    Role.WORKER: frozenset({Role.OWNER_ADMIN, Role.ADMIN}),
+    Role.OWNER_ADMIN: frozenset({Role.ADMIN}),
+    Role.ADMIN: frozenset(),
+}
+"""The roles that have another role, too."""
 
 
 class Caller(MsgStruct, frozen=True):
@@ -31,9 +46,9 @@ class Caller(MsgStruct, frozen=True):
     all_owners: bool = False
     """Whether a worker may hold the chunks of all tenants."""
 
-    def may(self, role: Role) -> bool:
-        """Whether the caller has a role; an admin has all of them."""
-        return role in self.roles or Role.ADMIN in self.roles
+    def may(self, role: NeededRole) -> bool:
+        """Whether the caller has a role, or one above it."""
+        return role == ANY_ROLE or role in self.roles or not _ABOVE[role].isdisjoint(self.roles)
 
 
 DEFAULT_CALLER: Final = Caller(owner=DEFAULT_OWNER, name="caller", roles=frozenset({Role.ADMIN}))

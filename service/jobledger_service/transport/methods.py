@@ -9,7 +9,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from jobledger.v1.reasons import ANY_CALL, ANY_READ, OF_METHODS
 from msgspec import Struct as MsgStruct
 
-from .identity import Role
+from .identity import NeededRole
 
 if TYPE_CHECKING:
     import grpc
@@ -38,7 +38,7 @@ class Method:
 
     descriptor: ServiceDescriptor
     name: str
-    role: Role | None
+    role: NeededRole | None
     kind: Kind
     reasons: tuple[str, ...] = ()
     waits: bool = False

@@ -82,13 +82,18 @@ class RoleMissing(CallRefused):
     """The key does not have the role that the call needs."""
 
     def __init__(self, method: str, role: str, why: str = "") -> None:
-        or_admin = "" if role == "ADMIN" else ", or ADMIN"
-        super().__init__(f"{method} needs a key with the role {role}{or_admin}{why}", method=method, role=role)
+        above = {"ADMIN": "", "OWNER_ADMIN": " or ADMIN"}.get(role, ", OWNER_ADMIN or ADMIN")
+        super().__init__(f"{method} needs a key with the role {role}{above}{why}", method=method, role=role)
 
     @classmethod
     def of_others(cls, method: str, field: str, owner: str) -> Self:
         """Return the refusal of a request that names another owner than the key's."""
         return cls(method, "ADMIN", f" for {field}: the key's own owner is {owner!r}")
+
+    @classmethod
+    def of_rights(cls, method: str) -> Self:
+        """Return the refusal of a request about a key with more rights than the calling one."""
+        return cls(method, "ADMIN", " for a key with more rights than the calling one")
 
 
 class CallLimitReached(CallRefused):

@@ -11,18 +11,17 @@ from jobledger_client.cli._pages import AllPages, PageToken, print_next_page, re
 from jobledger_client.cli._session import Session, command, new_app
 
 Owner = Annotated[str, typer.Argument(metavar="OWNER", help="The owner.")]
+ReadOwner = Annotated[str, typer.Argument(metavar="[OWNER]", help="The owner; without it that of the key.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = new_app()
     command(group, "list", "jobledger quotas list")(list_quotas)
-    command(group, "get", "jobledger quotas get studio")(get_quota)
+    command(group, "get", "jobledger quotas get", "jobledger quotas get studio")(get_quota)
     command(group, "set", "jobledger quotas set studio --unfinished-jobs 10000 --stored-jobs 1000000")(set_quota)
     command(group, "delete", "jobledger quotas delete studio")(delete_quota)
-    app.add_typer(
-        group, name="quotas", help="Limit how many jobs, watches and bytes of artifacts an owner may have; for admins."
-    )
+    app.add_typer(group, name="quotas", help="Limit how many jobs, watches and bytes of artifacts an owner may have.")
 
 
 def list_quotas(
@@ -42,7 +41,7 @@ def list_quotas(
         print_next_page(session, page.next_page_token)
 
 
-def get_quota(session: Session, owner: Owner) -> None:
+def get_quota(session: Session, owner: ReadOwner = "") -> None:
     """Show the quota of an owner, and how much of it is used."""
     with session.client() as client:
         _print(session, client.admin.get_quota(owner))

@@ -3,6 +3,7 @@
 from typing import Any
 
 from jobledger_service.core.model.owners import Owners
+from jobledger_service.core.read.readers import OPERATORS
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.refusals import RoleMissing
 
@@ -34,6 +35,19 @@ def read_owner(request: Any, caller: Caller) -> str:  # noqa: ANN401  any with a
         return caller.owner
     with Checks() as checks:
         return owner_of(checks, request, caller)
+
+
+def owner_or_all(request: Any, caller: Caller) -> str:  # noqa: ANN401  any with an owner of its own
+    """Return the owner that a request of an admin is about, empty for all; an owner's admin has only its own.
+
+    Raises InvalidField, RoleMissing.
+    """
+    return read_owner(request, caller) if request.owner or not caller.may(Role.ADMIN) else ""
+
+
+def reading_owner(caller: Caller) -> str:
+    """Return in whose turn a read of administration is done: the operators' or the owner's."""
+    return OPERATORS if caller.may(Role.ADMIN) else caller.owner
 
 
 def served_by(caller: Caller) -> Owners | None:

@@ -35,6 +35,16 @@ class ShownQuotas:
             held = self._rows.jobs_held(connection, [quota.owner for quota in page]) if page else {}
         return [self._shown(quota, held[quota.owner]) for quota in page], last_place(quotas, limit, "owner")
 
+    def page_of(
+        self,
+        owner: str,
+        _after: tuple[str, ...] | None,
+        _limit: int,
+    ) -> tuple[list[api.Quota], tuple[str] | None]:
+        """Return the quota of an owner if it was set, as the only page."""
+        quota = self.of(owner)
+        return [quota] if quota.HasField("set_time") else [], None
+
     def _shown(self, quota: Quota, held: JobsHeld) -> api.Quota:
         names, in_force = Bounds.__struct_fields__, quota.bounds.or_(self.defaults)
         message = api.Quota(

@@ -7,7 +7,6 @@ from jobledger_service.core.duties.trimming import trimming
 from jobledger_service.core.duty import RECORD_SECONDS, Duty
 from jobledger_service.core.kernel import Feature, Kernel, ServerParts
 from jobledger_service.core.model.bounds.limits import SECOND
-from jobledger_service.core.read.readers import OPERATORS
 from jobledger_service.transport.methods import Calls
 
 from .api import METHODS, KeyCalls, NoKeyCalls
@@ -50,7 +49,7 @@ def _open(kernel: Kernel) -> ServerParts:
             await kernel.committer.run_on_writer(partial(store.record_last_used, step), len(step))
         return False
 
-    run_write, run_read = kernel.committer.run_on_writer, partial(kernel.readers.for_owner, OPERATORS)
+    run_write, run_read = kernel.committer.run_on_writer, kernel.readers.for_owner
     calls = KeyCalls(store, run_write, run_read, kernel.clock.calendar, kernel.random_bytes, kernel.tokens, changed)
     return ServerParts(
         calls=[Calls(METHODS, calls)],

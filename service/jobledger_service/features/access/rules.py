@@ -45,6 +45,11 @@ class ApiKey:
         name = f"{self.name}/{self.key_id}"
         return Caller(self.owner, name, self.key_id, self.roles, self.served_owners, self.all_owners)
 
+    @property
+    def within_its_owner(self) -> bool:
+        """Whether it gives no right over another owner, so that its owner's admin may manage it."""
+        return Role.ADMIN not in self.roles and not self.served_owners and not self.all_owners
+
     def ended(self, now: Micros) -> bool:
         """Whether the key was revoked or has expired."""
         return self.revoke_time is not None or (self.expire_time is not None and self.expire_time <= now)

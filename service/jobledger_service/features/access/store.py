@@ -8,6 +8,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, literal, or_
 
 from jobledger_service.core.database.engines import Database
 from jobledger_service.core.model.micros import Micros
+from jobledger_service.core.model.refusals.access_errors import TooManyApiKeys
 from jobledger_service.transport.identity import Role
 
 from .keyring import KeyChanges
@@ -30,10 +31,13 @@ class SqlKeyStore:
         self._database = database
         self._max_look = max_look
 
-    def write(self, decide: Decide, key_id: str = "", request_key: str | None = None) -> Sequence[ApiKey]:
+    def write(
+        self, decide: Decide, key_id: str = "", request_key: str | None = None, *, max_keys: int | None = None
+    ) -> Sequence[ApiKey]:
         """Decide about a key, None for a new one, as the only writer of keys; write and return the outcome.
 
-        The key has this key_id, or was created by the request with this key.
+        The key has this key_id, or was created by the request with this key. Raises TooManyApiKeys for a new key of an
+        owner that has `max_keys`.
         """
         with self._database.write() as connection:
             self._database.dialect.lock(connection, "keys")
@@ -42,8 +46,11 @@ class SqlKeyStore:
             old = _key_of(row) if row else None
             written = decide(old)
             for key in written:
+                is_new = old is None or key.key_id != old.key_id
+                if is_new and max_keys is not None:
+                    _check_room(connection, key.owner, max_keys)
                 if key != old:
-                    _save(connection, key, is_new=old is None or key.key_id != old.key_id)
+                    _save(connection, key, is_new=is_new)
             return written
 
     def list_keys(
@@ -56,9 +63,9 @@ class SqlKeyStore:
         place = (api_keys.c.create_time, api_keys.c.key_id)
         begin = [tuple_(*place) > tuple_(*after)] if after else []
         in_order = select(*KEY_COLUMNS).where(*begin).order_by(*place)
-        page = in_order.limit(limit + 1)
         if owner:
-            page = page.where(api_keys.c.owner == owner)
+            in_order = in_order.where(api_keys.c.owner == owner)
+        page = in_order.limit(limit + 1)
         if not show_ended:
             lives = api_keys.c.expire_time.is_(None) | (api_keys.c.expire_time > now)
             page = page.where(api_keys.c.revoke_time.is_(None), lives)
@@ -100,6 +107,12 @@ class SqlKeyStore:
             if not self._database.dialect.try_lock(connection, "keys"):
                 return 0
             return connection.execute(delete(api_keys).where(api_keys.c.key_id.in_(gone))).rowcount
+
+
+def _check_room(connection: Connection, owner: str, max_keys: int) -> None:
+    of_owner = select(func.count()).select_from(api_keys).where(api_keys.c.owner == owner)
+    if connection.execute(of_owner).scalar_one() >= max_keys:
+        raise TooManyApiKeys(max_keys)
 
 
 def _save(connection: Connection, key: ApiKey, *, is_new: bool) -> None:

@@ -24,4 +24,5 @@ api_keys = Table(
 Index("api_keys_by_change", api_keys.c.change, unique=True)
 Index("api_keys_by_digest", api_keys.c.digest, unique=True)
 Index("api_keys_by_request", api_keys.c.request_key, unique=True)
+Index("api_keys_by_owner", api_keys.c.owner, api_keys.c.create_time, api_keys.c.key_id)
 Index("api_keys_by_time", api_keys.c.create_time, api_keys.c.key_id)

@@ -40,7 +40,7 @@ JOBS_PER_SLICE: Final = 20
 """Jobs for about a millisecond of reading."""
 
 IMPORT_SERVICE: Final = api.DESCRIPTOR.services_by_name["ImportService"]
-METHODS: Final = (Method(IMPORT_SERVICE, "ImportJobs", Role.ADMIN, Kind.WRITE, waits=True),)
+METHODS: Final = (Method(IMPORT_SERVICE, "ImportJobs", Role.OWNER_ADMIN, Kind.WRITE, waits=True),)
 
 
 def read_job(message: api.ImportedJob, owner: str, context: RequestContext, uid: bytes) -> JobImport:

@@ -24,11 +24,11 @@ from .store import LimitStore
 
 LIMIT_SERVICE: Final = api.DESCRIPTOR.services_by_name["LimitService"]
 METHODS: Final = (
-    Method(LIMIT_SERVICE, "SetLimit", Role.ADMIN, Kind.WRITE),
+    Method(LIMIT_SERVICE, "SetLimit", Role.OWNER_ADMIN, Kind.WRITE),
     Method(LIMIT_SERVICE, "ListLimits", Role.CALLER, Kind.READ),
-    Method(LIMIT_SERVICE, "DeleteLimit", Role.ADMIN, Kind.WRITE),
-    Method(LIMIT_SERVICE, "PauseKind", Role.ADMIN, Kind.WRITE),
-    Method(LIMIT_SERVICE, "ResumeKind", Role.ADMIN, Kind.WRITE),
+    Method(LIMIT_SERVICE, "DeleteLimit", Role.OWNER_ADMIN, Kind.WRITE),
+    Method(LIMIT_SERVICE, "PauseKind", Role.OWNER_ADMIN, Kind.WRITE),
+    Method(LIMIT_SERVICE, "ResumeKind", Role.OWNER_ADMIN, Kind.WRITE),
     Method(LIMIT_SERVICE, "ListPausedKinds", Role.CALLER, Kind.READ),
 )
 
@@ -42,7 +42,8 @@ def set_limit(request: api.SetLimitRequest, caller: Caller) -> SetLimit:
             checks.within("max_running", request.max_running, 0, MAX_RUNNING)
         else:
             checks.fault("max_running", "is required; 0 pauses the scope")
-    return SetLimit(owner, scope, request.max_running, request.reason, caller.name)
+    by_operator = caller.may(Role.ADMIN)
+    return SetLimit(owner, scope, request.max_running, request.reason, caller.name, by_operator=by_operator)
 
 
 def _owner(checks: Checks, request: Any, caller: Caller) -> str:  # noqa: ANN401  any with an owner and a reason
@@ -103,7 +104,8 @@ class LimitService(MsgStruct, frozen=True):
 
     async def DeleteLimit(self, request: api.DeleteLimitRequest, caller: Caller) -> api.DeleteLimitResponse:
         with Checks() as checks:
-            command = SetLimit(_owner(checks, request, caller), _scope(checks, request.scope), None)
+            owner, scope = _owner(checks, request, caller), _scope(checks, request.scope)
+        command = SetLimit(owner, scope, None, by_operator=caller.may(Role.ADMIN))
         await self.kernel.committer.submit(command)
         audit.record("limit deleted", request, caller, command.owner, scope=command.scope.text)
         return api.DeleteLimitResponse()
@@ -137,4 +139,5 @@ def _limit(value: Limit) -> api.Limit:
         reason=value.reason,
         set_by=value.set_by,
         update_time=None if value.update_time is None else timestamp(value.update_time),
+        ceiling=value.ceiling,
     )

@@ -10,6 +10,7 @@ from jobledger_service.core.database.rows.paused_kinds import PausedKind
 from jobledger_service.core.model.bounds.slots import LimitScope, limit_key
 from jobledger_service.core.model.chunk import NO_KIND
 from jobledger_service.core.model.micros import Micros
+from jobledger_service.core.model.refusals.limit_errors import LimitCeiling
 from jobledger_service.core.model.states import WAITING
 from jobledger_service.core.write.commands.base import Command, PartialCommand, ServiceCommand, chunks_in
 from jobledger_service.core.write.row_families import Needs
@@ -23,13 +24,17 @@ SPARE_WAKEUPS: Final = 32
 
 
 class SetLimit(Command[str, Limit | None], MsgStruct, frozen=True):
-    """Set how many jobs of a scope may run at once; None removes the limit. Answers with the limit."""
+    """Set how many jobs of a scope may run at once; None removes the limit. Answers with the limit.
+
+    An operator sets the ceiling, too; others stay below it. Raises LimitCeiling.
+    """
 
     owner: str
     scope: LimitScope
     max_running: int | None
     reason: str = ""
     by: str = ""
+    by_operator: bool = False
 
     def needs(self) -> Needs:
         scopes = (scope for scope in (self.scope, self.scope.each) if scope is not None)
@@ -37,6 +42,8 @@ class SetLimit(Command[str, Limit | None], MsgStruct, frozen=True):
 
     def decide(self, work: WorkingSet) -> str:
         key, limits = limit_key(self.owner, self.scope), work.family(Limits)
+        if not self.by_operator:
+            self._check_ceiling(limits, limits.find(key))
         if self.max_running is not None or limits.find(key) is not None:
             limits.set(self._limit(limits, work.now))
         return key
@@ -45,13 +52,32 @@ class SetLimit(Command[str, Limit | None], MsgStruct, frozen=True):
         through = "" if self.scope.of_each_value else None
         unset = Limit(self.owner, self.scope.text, None, is_set=False, values_through=through)
         if self.max_running is not None:
-            set_ = {"reason": self.reason, "set_by": self.by, "update_time": now}
+            ceiling = self.max_running if self.by_operator else _own_ceiling(limits.find(unset.key))
+            set_ = {"reason": self.reason, "set_by": self.by, "update_time": now, "ceiling": ceiling}
             return replace(unset, max_running=self.max_running, is_set=True, **set_)
-        each = limits.find(limit_key(self.owner, self.scope.each)) if self.scope.each else None
+        each = self._each(limits)
         return replace(unset, max_running=each.max_running if each else None)
+
+    def _each(self, limits: Limits) -> Limit | None:
+        return limits.find(limit_key(self.owner, self.scope.each)) if self.scope.each else None
+
+    def _check_ceiling(self, limits: Limits, row: Limit | None) -> None:
+        ceiling = _own_ceiling(row)
+        if self.max_running is None:
+            if ceiling is not None:
+                raise LimitCeiling(self.scope.text, ceiling)
+            return
+        if ceiling is None and (each := self._each(limits)) is not None:
+            ceiling = each.ceiling
+        if ceiling is not None and self.max_running > ceiling:
+            raise LimitCeiling(self.scope.text, ceiling)
 
     def answer(self, decided: str, work: WorkingSet) -> Limit | None:
         return work.family(Limits).find(decided)
+
+
+def _own_ceiling(row: Limit | None) -> int | None:
+    return row.ceiling if row is not None and row.is_set else None
 
 
 class PauseKind(Command[PausedKind, PausedKind], MsgStruct, frozen=True):

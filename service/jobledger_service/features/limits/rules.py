@@ -28,6 +28,9 @@ class Limit(MsgStruct, frozen=True):
     update_time: Micros | None = None
     """When it was set last, in microseconds since 1970; None for one that an earlier version set."""
 
+    ceiling: int | None = None
+    """The number that an operator set last, above which the owner's admin cannot go; None without one."""
+
     @property
     def over(self) -> LimitScope:
         """What it is over."""
@@ -86,6 +89,7 @@ def in_force(row: Limit | None, each: Limit | None, owner: str, scope: LimitScop
         reason=each.reason,
         set_by=each.set_by,
         update_time=each.update_time,
+        ceiling=each.ceiling,
     )
 
 

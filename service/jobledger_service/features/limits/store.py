@@ -142,7 +142,10 @@ class LimitStore:
         return sorted(urgencies, key=lambda job: (urgencies[job], job))
 
     def spread(self, limit: int) -> int:
-        """Copy the number of a limit for each value to at most `limit` rows of values; return how many it visited."""
+        """Copy the number of a limit for each value to at most `limit` rows of values; return how many it visited.
+
+        Its ceiling lowers the numbers that the owner's admin set for values.
+        """
         keys, key_values = self._database.dialect.keys(), self._database.dialect.key_values
         with self._database.write() as connection:
             row = connection.execute(_SPREADING).first()
@@ -154,6 +157,10 @@ class LimitStore:
             unused = connection.scalars(select(_KEY).where(*within).order_by(_KEY).limit(limit).with_for_update()).all()
             follow = update(limits).where(_KEY.in_(keys), ~limits.c.is_set).values(max_running=each.max_running)
             connection.execute(follow, {"keys": key_values(unused)})
+            if each.ceiling is not None:
+                above = (limits.c.is_set, limits.c.ceiling.is_(None), limits.c.max_running > each.ceiling)
+                lower = update(limits).where(_KEY.in_(keys), *above).values(max_running=each.ceiling)
+                connection.execute(lower, {"keys": key_values(unused)})
             through = unused[-1] if len(unused) == limit else None
             connection.execute(update(limits).where(limits.c.limit_key == each.key).values(values_through=through))
             return len(unused)

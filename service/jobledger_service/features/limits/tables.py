@@ -21,6 +21,8 @@ limits = Table(
     Column("reason", Text, nullable=False, server_default=""),
     Column("set_by", Text, nullable=False, server_default=""),
     Column("update_time", BigInteger),
+    # The number that an operator set last; NULL where only the owner's admin set one.
+    Column("ceiling", Integer),
 )
 
 # As for jobs: a query has to say the same, with the same literals.

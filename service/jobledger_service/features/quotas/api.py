@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 
 from jobledger_service.core.api import audit
 from jobledger_service.core.api.checks import Checks
-from jobledger_service.core.api.owners import owner_of, read_owner
+from jobledger_service.core.api.owners import owner_of, read_owner, reading_owner
 from jobledger_service.core.api.services import ADMIN_SERVICE
 from jobledger_service.core.database.rows.quotas import Quota
 from jobledger_service.core.kernel import Kernel
@@ -20,7 +20,7 @@ from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.refusals.errors import Refusal
 from jobledger_service.core.read.loader import Loader
 from jobledger_service.core.read.readers import OPERATORS
-from jobledger_service.transport.identity import Caller, Role
+from jobledger_service.transport.identity import ANY_ROLE, Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
 from .store import SqlQuotaStore
@@ -42,8 +42,8 @@ MAX_OWNERS: Final = 10_000
 
 METHODS: Final = (
     Method(ADMIN_SERVICE, "SetQuota", Role.ADMIN, Kind.WRITE),
-    Method(ADMIN_SERVICE, "GetQuota", Role.ADMIN, Kind.READ),
-    Method(ADMIN_SERVICE, "ListQuotas", Role.ADMIN, Kind.READ),
+    Method(ADMIN_SERVICE, "GetQuota", ANY_ROLE, Kind.READ),
+    Method(ADMIN_SERVICE, "ListQuotas", ANY_ROLE, Kind.READ),
     Method(ADMIN_SERVICE, "DeleteQuota", Role.ADMIN, Kind.WRITE),
 )
 
@@ -109,15 +109,15 @@ class QuotaCalls(MsgStruct, frozen=True):
         await self.kernel.committer.run_on_writer(partial(self.store.put, quota))
         self.watch_bounds.forget(quota.owner)
         audit.record("quota set", request, caller, quota.owner, **asdict(quota.bounds))
-        return api.SetQuotaResponse(quota=await self._shown(quota.owner))
+        return api.SetQuotaResponse(quota=await self._shown(quota.owner, caller))
 
     async def GetQuota(self, request: api.GetQuotaRequest, caller: Caller) -> api.GetQuotaResponse:
-        return api.GetQuotaResponse(quota=await self._shown(read_owner(request, caller)))
+        return api.GetQuotaResponse(quota=await self._shown(read_owner(request, caller), caller))
 
-    async def ListQuotas(self, request: api.ListQuotasRequest, caller: Caller) -> api.ListQuotasResponse:  # noqa: ARG002  of all owners
-        quotas, token = await self.kernel.read_page(
-            OPERATORS, request, ("quotas",), tuple[str], self.kernel.quotas.page
-        )
+    async def ListQuotas(self, request: api.ListQuotasRequest, caller: Caller) -> api.ListQuotasResponse:
+        reader = reading_owner(caller)
+        page = self.kernel.quotas.page if reader == OPERATORS else partial(self.kernel.quotas.page_of, caller.owner)
+        quotas, token = await self.kernel.read_page(reader, request, ("quotas", reader), tuple[str], page)
         return api.ListQuotasResponse(quotas=quotas, next_page_token=token)
 
     async def DeleteQuota(self, request: api.DeleteQuotaRequest, caller: Caller) -> api.DeleteQuotaResponse:
@@ -129,5 +129,5 @@ class QuotaCalls(MsgStruct, frozen=True):
         audit.record("quota deleted", request, caller, owner)
         return api.DeleteQuotaResponse(deleted=deleted)
 
-    async def _shown(self, owner: str) -> api.Quota:
-        return await self.kernel.readers.for_owner(OPERATORS, self.kernel.quotas.of, owner)
+    async def _shown(self, owner: str, caller: Caller) -> api.Quota:
+        return await self.kernel.readers.for_owner(reading_owner(caller), self.kernel.quotas.of, owner)

@@ -8,9 +8,9 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.checks import MAX_NUMBERS, Checks, check_key_id
 from jobledger_service.core.api.list_requests import time_range
+from jobledger_service.core.api.owners import owner_or_all, reading_owner
 from jobledger_service.core.api.services import ADMIN_SERVICE
 from jobledger_service.core.kernel import Kernel
-from jobledger_service.core.read.readers import OPERATORS
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 from jobledger_service.transport.usage import UsageRow
@@ -24,15 +24,13 @@ _DIMENSIONS: Final = {
     api.USAGE_DIMENSION_METHOD: "method",
 }
 
-METHODS: Final = (Method(ADMIN_SERVICE, "GetUsage", Role.ADMIN, Kind.READ),)
+METHODS: Final = (Method(ADMIN_SERVICE, "GetUsage", Role.OWNER_ADMIN, Kind.READ),)
 
 
-def query_of(request: api.GetUsageRequest) -> UsageQuery:
-    """Return the query of GetUsage."""
+def query_of(request: api.GetUsageRequest, owner: str) -> UsageQuery:
+    """Return the query of GetUsage about an owner, or about all when it is empty."""
     with Checks() as checks:
         span = time_range(checks, "time_range", request.time_range)
-        if request.owner:
-            checks.owner("owner", request.owner)
         if request.key_id:
             check_key_id(checks, request.key_id)
         checks.count("group_by", len(request.group_by), MAX_NUMBERS)
@@ -45,7 +43,7 @@ def query_of(request: api.GetUsageRequest) -> UsageQuery:
         by,
         "" if span.start is None else day_of(span.start),
         "" if span.end is None else day_of(span.end - 1),
-        request.owner,
+        owner,
         request.key_id,
     )
 
@@ -74,8 +72,8 @@ class UsageCalls(MsgStruct, frozen=True):
     store: SqlUsageStore
     kernel: Kernel
 
-    async def GetUsage(self, request: api.GetUsageRequest, caller: Caller) -> bytes:  # noqa: ARG002  of all owners
-        query = query_of(request)
+    async def GetUsage(self, request: api.GetUsageRequest, caller: Caller) -> bytes:
+        query = query_of(request, owner_or_all(request, caller))
 
         def page(after: tuple[str, ...] | None, limit: int) -> tuple[bytes, tuple[str, ...] | None]:
             rows = self.store.sums(query, after, limit + 1)
@@ -84,6 +82,6 @@ class UsageCalls(MsgStruct, frozen=True):
             return shown, tuple(getattr(rows[limit - 1], name) for name in query.by) if len(rows) > limit else None
 
         shown, token = await self.kernel.read_page(
-            OPERATORS, request, ("usage", query), tuple[str, ...], page, max_size=5_000
+            reading_owner(caller), request, ("usage", query), tuple[str, ...], page, max_size=5_000
         )
         return shown + api.GetUsageResponse(next_page_token=token).SerializeToString()

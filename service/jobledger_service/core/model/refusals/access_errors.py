@@ -3,6 +3,7 @@
 Refusal
 ├── ApiKeyNotFound        no such key to revoke or to rotate
 ├── ApiKeyEnded           the key was revoked or has expired, and cannot be rotated
+├── TooManyApiKeys        the owner has as many as its own admin may make
 └── AuthDisabled          the server runs without keys, and makes none
 """
 
@@ -21,6 +22,16 @@ class ApiKeyEnded(Refusal):
 
     def __init__(self, key_id: str) -> None:
         super().__init__(f"the API key {key_id} was revoked or has expired: create another", key_id=key_id)
+
+
+class TooManyApiKeys(Refusal):
+    """The owner has the maximum number of keys that its own admin may make."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"the owner has reached its limit of {limit} API keys, ended ones included: ask an operator for another",
+            limit=str(limit),
+        )
 
 
 class AuthDisabled(Refusal):

@@ -6,6 +6,7 @@ Refusal
 │   └── TooManyReads      too many reads of an owner wait
 ├── TooManyWebhooks       the owner has as many as one may have
 ├── TooManyPausedKinds    the same
+├── LimitCeiling          an operator set the limit's ceiling, which the owner's admin cannot pass or remove
 ├── ReadTooLong           the read was not done within its time
 └── QueueFull             too much of the owner waits
 """
@@ -49,7 +50,8 @@ class QuotaExceeded(LimitReached):
     def __init__(self, owner: str, quota: str, value: int, limit: int) -> None:
         subject, (what, remedy, wait) = f"owner:{owner}", _QUOTAS[quota]
         super().__init__(
-            f"owner {owner!r} has {value} of the {limit} {what} that its quota {quota} allows: {remedy}",
+            f"owner {owner!r} has {value} of the {limit} {what} that its quota {quota} allows: {remedy};"
+            " GetQuota shows bounds and use",
             subject,
             wait if limit else None,
             owner=owner,
@@ -85,6 +87,17 @@ class TooManyPausedKinds(Refusal):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the owner has reached its limit of {limit} paused kinds: resume one", limit=str(limit))
+
+
+class LimitCeiling(Refusal):
+    """An operator set the ceiling of a limit, which the owner's admin cannot pass or remove."""
+
+    def __init__(self, scope: str, ceiling: int) -> None:
+        super().__init__(
+            f"an operator set the limit of {scope} to {ceiling}: set at most that number, or ask for a higher one",
+            scope=scope,
+            ceiling=str(ceiling),
+        )
 
 
 class ReadTooLong(Refusal):
