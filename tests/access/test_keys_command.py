@@ -58,7 +58,7 @@ def test_beside_a_running_server_the_server_is_asked(keyed: Keyed, store: str):
     place = ("--target", server.target)
     token = run(*place, "create", "one", "--role", "caller", "--owner", owner, JOBLEDGER_API_KEY=keyed.token).stdout
     assert run(*place, "--api-key", keyed.token, "list", "--owner", owner).stdout.count("one") == 1
-    assert "role ADMIN" in run(*place, "list", status=77, JOBLEDGER_API_KEY=token.strip()).stderr
+    assert "role OWNER_ADMIN" in run(*place, "list", status=77, JOBLEDGER_API_KEY=token.strip()).stderr
     assert "API key" in run(*place, "list", status=77, JOBLEDGER_API_KEY="").stderr
 
 
