@@ -24,9 +24,14 @@ def _command_line(server: str, job_id: str, owner: str, *, is_tls: bool) -> str:
 
 def _grpcurl(server: str, job_id: str, owner: str, *, has_key: bool, is_tls: bool) -> str:
     options = ("" if is_tls else "-plaintext ") + (f'-H "authorization: Bearer {KEY}" ' if has_key else "")
-    request = shlex.quote(json.dumps({"job_id": job_id} | ({"owner": owner} if owner else {})))
-    methods = ("GetJob", "WatchJob", "ListChunks", "ListAttempts", "ListJobEvents")
-    lines = [f"grpcurl {options}-d {request} \\\n    {server} jobledger.v1.JobService/{name}" for name in methods]
+    whose: dict[str, object] = {"owner": owner} if owner else {}
+    of_job = whose | {"job_id": job_id}
+    requests = dict.fromkeys(("GetJob", "WatchJob", "ListChunks", "ListAttempts"), of_job)
+    requests["ListEvents"] = {"job_id": job_id} | ({"filter": whose} if whose else {})
+    lines = [
+        f"grpcurl {options}-d {shlex.quote(json.dumps(request))} \\\n    {server} jobledger.v1.JobService/{name}"
+        for name, request in requests.items()
+    ]
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
-from jobledger_client import JobClient, JobledgerError
+from jobledger_client import EventOrder, JobClient, JobledgerError
 
 from examples.processes import BIN, ending, say, stage
 from examples.replicas.checker import Faults, Seen, faults, stream_of
@@ -145,7 +145,7 @@ def check(client: JobClient, folder: Path, writer: Writer, seconds: float) -> No
     ledger = [
         Seen(event.position, event.revision, event.job_id)
         for job_id in sorted(stored)
-        for event in client.list_job_events(job_id)
+        for event in client.list_events(job_id, order=EventOrder.POSITION_ASC)
     ]
     streams = [stream_of(file) for file in sorted(folder.glob("watcher-*.txt"))]
     total = sum((faults(stream, ledger) for stream in streams), Faults())

@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from jobledger.v1.job_pb2 import Job
-from jobledger_client import TERMINAL_STATES, JobClient, JobState, NewJob, RetryPolicy
+from jobledger_client import TERMINAL_STATES, EventOrder, JobClient, JobState, NewJob, RetryPolicy
 
 from examples.processes import BIN, PATIENCE, ending, say
 
@@ -116,7 +116,7 @@ def check(client: JobClient, folder: Path, jobs: Sequence[Job]) -> None:
     ledger = [
         Seen(event.position, event.revision, event.job_id)
         for job in jobs
-        for event in client.list_job_events(job.job_id)
+        for event in client.list_events(job.job_id, order=EventOrder.POSITION_ASC)
     ]
     streams = [stream_of(file) for file in sorted(folder.glob("watcher-*.txt"))]
     total = sum((faults(stream, ledger) for stream in streams), Faults())

@@ -97,9 +97,9 @@ async def ops(keyed: Keyed, admin: KeyedApi, as_holder: As) -> tuple[KeyedApi, s
     return as_holder(keyed.replicas[0], made.token), f"ops/{made.api_key.key_id}"
 
 
-async def actors(api: KeyedApi, job_id: str, **fields: object) -> list[str]:
+async def actors(api: KeyedApi, job_id: str, owner: str = "") -> list[str]:
     """Return who did each change of a job."""
-    events = (await api.jobs.ListJobEvents(rpc.ListJobEventsRequest(job_id=job_id, **fields))).events
+    events = (await api.list_events(job_id, filter={"owner": owner})).events
     return [change.actor for event in events for change in event.changes]
 
 
@@ -305,7 +305,7 @@ async def test_the_sdk_and_the_command_line_act_for_an_owner(
             assert client.wait(by_sdk, owner=owner).state == CANCELLED
             assert client.retry_job(by_sdk, owner=owner).retry_count == 1
             assert [one.index for one in client.list_chunks(by_sdk, owner=owner)] == [0]
-            assert len(list(client.list_job_events(by_sdk, owner=owner))) == 4
+            assert len(list(client.list_events(by_sdk, owner=owner))) == 4
             client.delete_job(by_sdk, force=True, owner=owner)
             client.limits.set_limit(for_kind(kind), 7, owner=owner)
             assert [one.max_running for one in client.limits.list_limits(owner=owner)] == [7]

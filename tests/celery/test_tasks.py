@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 from jobledger.v1.job_pb2 import Job
-from jobledger_client import ChangeType, JobClient, JobView, RetryPolicy
+from jobledger_client import ChangeType, EventOrder, JobClient, JobView, RetryPolicy
 
 from tests.celery.app import app
 from tests.celery.conftest import Plant
@@ -19,7 +19,9 @@ SOON = RetryPolicy(initial_backoff=timedelta(milliseconds=50))
 def failures(caller: JobClient, job_id: str) -> list[str]:
     """Return the reason of each failed attempt."""
     kinds = (ChangeType.CHUNK_FAILED, ChangeType.LEASE_EXPIRED)
-    changes = [change for event in caller.list_job_events(job_id) for change in event.changes]
+    changes = [
+        change for event in caller.list_events(job_id, order=EventOrder.POSITION_ASC) for change in event.changes
+    ]
     return [change.reason for change in changes if change.type in kinds]
 
 

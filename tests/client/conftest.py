@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from jobledger_client import AsyncJobClient, ChunkContext, JobClient, Worker
+from jobledger_client import AsyncJobClient, ChunkContext, EventOrder, JobClient, Worker
 
 from tests.client.controlled import Played
 from tests.client.shell import Shell
@@ -32,7 +32,11 @@ class Waits:
 
 
 async def changes(client: AsyncJobClient, job_id: str) -> list[int]:
-    return [change.type async for event in client.list_job_events(job_id) for change in event.changes]
+    return [
+        change.type
+        async for event in client.list_events(job_id, order=EventOrder.POSITION_ASC)
+        for change in event.changes
+    ]
 
 
 @pytest.fixture

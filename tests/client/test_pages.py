@@ -109,7 +109,7 @@ def test_chunks_and_events_are_lists_too(service: Played):
     request = service.answer("ListChunks", jobs.ListChunksResponse(chunks=[Chunk(index=4)]))
     assert (got.result(), list(request.states)) == ([4], [ChunkState.FAILED])
 
-    got = service.start(lambda client: [event.position for event in client.list_job_events("one")])
-    service.answer("ListJobEvents", jobs.ListJobEventsResponse(events=[JobEvent(position=7)], next_page_token="n"))
-    service.answer("ListJobEvents", jobs.ListJobEventsResponse(events=[JobEvent(position=9)]))
+    got = service.start(lambda client: [event.position for event in client.list_events("one")])
+    service.answer("ListEvents", jobs.ListEventsResponse(events=[JobEvent(position=7)], next_page_token="n"))
+    service.answer("ListEvents", jobs.ListEventsResponse(events=[JobEvent(position=9)]))
     assert got.result() == [7, 9]

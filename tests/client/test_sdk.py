@@ -18,6 +18,7 @@ from jobledger_client import (
     ChunkState,
     DeadlineExceededError,
     EtagMismatchError,
+    EventOrder,
     FailurePolicy,
     ForeignCursorError,
     InvalidFieldError,
@@ -61,7 +62,7 @@ def test_a_life_in_the_synchronous_client(sync_client: JobClient, kind: str):
     ended = client.wait(job_id, timeout=CALL_TIMEOUT)
     assert ended.state == JobState.COMPLETED
     assert [chunk.index for chunk in client.list_chunks(job_id, states=[ChunkState.COMPLETED], page_size=1)] == [0, 1]
-    first = next(iter(client.list_job_events(job_id)))
+    first = next(iter(client.list_events(job_id, order=EventOrder.POSITION_ASC)))
     assert first.changes[0].type == ChangeType.CREATED
     client.delete_job(job_id)
     with pytest.raises(JobNotFoundError):

@@ -12,6 +12,7 @@ from jobledger_client import (
     ChangeType,
     ChunkContext,
     ChunkState,
+    EventOrder,
     JobState,
     JobView,
     NotRetryable,
@@ -204,7 +205,7 @@ async def test_a_busy_worker_ends_a_chunk_and_claims_the_next_in_one_commit(
         async for message in messages:
             if message.job.chunks_summary.completed == 9:
                 break
-    events = [event async for event in client.list_job_events(job.job_id)]
+    events = [event async for event in client.list_events(job.job_id, order=EventOrder.POSITION_ASC)]
     both = [event for event in events if {change.type for change in event.changes} & ENDS and len(event.changes) > 1]
     assert len(both) == 9, "each but the last end is in one commit with a claim"
 
@@ -268,7 +269,7 @@ async def test_a_worker_claims_the_next_chunk_with_the_release_of_one(
     job = (await client.create_job(kind, item_count=2, chunk_size=1)).job
     async with serving({kind: handler}, concurrency=1):
         ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
-    events = [event async for event in client.list_job_events(job.job_id)]
+    events = [event async for event in client.list_events(job.job_id, order=EventOrder.POSITION_ASC)]
     [released] = [event for event in events if ChangeType.CHUNK_RELEASED in {change.type for change in event.changes}]
     assert ended.state == JobState.COMPLETED
     assert [change.type for change in released.changes] == [ChangeType.CHUNK_RELEASED, ChangeType.CLAIMED]

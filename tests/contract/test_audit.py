@@ -1,4 +1,4 @@
-"""The audit trail: what ListJobEvents still tells when the history is trimmed and the job is deleted."""
+"""The audit trail: what ListEvents still tells when the history is trimmed and the job is deleted."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.event_pb2 import Change, ChangeType, JobEvent
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import ListEventsRequest, ListJobEventsRequest
+from jobledger.v1.job_service_pb2 import EventOrder, ListEventsRequest
 
 from tests.conftest import StartServer
 from tests.support.api import Api
@@ -25,8 +25,8 @@ SERVICE = "jobledger"
 
 async def trail(api: Api, job_id: str, page_size: int = 2, uid: str = "") -> list[JobEvent]:
     """Return a job's whole audit trail, read in small pages."""
-    request = ListJobEventsRequest(job_id=job_id, page_size=page_size, uid=uid)
-    pages = [page async for page in pages_of(api.jobs.ListJobEvents, request)]
+    request = ListEventsRequest(job_id=job_id, page_size=page_size, uid=uid, order=EventOrder.EVENT_ORDER_POSITION_ASC)
+    pages = [page async for page in pages_of(api.jobs.ListEvents, request)]
     assert max(len(page.events) for page in pages) <= page_size
     events = [event for page in pages for event in page.events]
     assert [event.position for event in events] == sorted({event.position for event in events})

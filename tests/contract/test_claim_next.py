@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from jobledger.v1.event_pb2 import ChangeType
+from jobledger.v1.job_service_pb2 import EventOrder
 from jobledger.v1.worker_service_pb2 import (
     ChunkCompletion,
     ChunkFailure,
@@ -122,7 +123,7 @@ async def test_a_released_chunk_and_the_next_one_in_one_commit(api: Api, kind: s
     assert [(result.status, result.chunk_state) for result in response.results] == [(OK, CHUNK_PENDING)]
     assert [one.chunk.index for one in response.claimed] == [1]
     assert (await api.get(job.job_id)).revision == before + 1
-    [event] = (await api.list_events(job.job_id, newest_first=True, page_size=1)).events
+    [event] = (await api.list_events(job.job_id, order=EventOrder.EVENT_ORDER_POSITION_DESC, page_size=1)).events
     assert [change.type for change in event.changes] == [CHUNK_RELEASED, CLAIMED]
     again = await api.work.ReleaseChunks(request)
     assert ([result.status for result in again.results], list(again.claimed)) == ([OK], [])

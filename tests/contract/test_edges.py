@@ -206,7 +206,7 @@ class Caller:
             *pages, *events, self.jobs.GetJob(rpc.GetJobRequest(job_id=job_id)),
             self.jobs.BatchGetJobs(rpc.BatchGetJobsRequest(job_ids=[job_id])),
             self.jobs.ListChunks(rpc.ListChunksRequest(job_id=job_id)),
-            self.jobs.ListJobEvents(rpc.ListJobEventsRequest(job_id=job_id)),
+            self.jobs.ListEvents(rpc.ListEventsRequest(job_id=job_id)),
             self.jobs.GetJobStats(stats_pb2.GetJobStatsRequest(kinds=[kind])),
             self.operations.GetOperation(GetOperationRequest(name=f"operations/{job_id}")),
         ):  # fmt: skip

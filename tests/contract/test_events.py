@@ -1,4 +1,4 @@
-"""ListEvents: who did what to which job, across jobs and owners; and a job's events, newest first."""
+"""ListEvents: who did what to which job, across jobs and owners, and in one job."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from jobledger.v1.event_pb2 import ChangeType, JobEvent
 from jobledger.v1.job_service_pb2 import (
     BatchCreateJobsRequest,
     CreateJobRequest,
+    EventOrder,
     ListEventsRequest,
-    ListJobEventsRequest,
 )
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, ClaimChunksRequest, CompleteChunksRequest
 
@@ -21,32 +21,72 @@ CANCELLED = ChangeType.CHANGE_TYPE_CANCEL_REQUESTED
 CREATED = ChangeType.CHANGE_TYPE_CREATED
 CLAIMED = ChangeType.CHANGE_TYPE_CLAIMED
 COMPLETED = ChangeType.CHANGE_TYPE_CHUNK_COMPLETED
+NEWEST_FIRST = EventOrder.EVENT_ORDER_POSITION_DESC
+OLDEST_FIRST = EventOrder.EVENT_ORDER_POSITION_ASC
 ANY = [number for number in ChangeType.values() if number]
 
 
 async def listed(api: Api, page_size: int = 2, **fields: Any) -> list[JobEvent]:
     """Return all events of a filter, read in small pages."""
-    oldest_first = fields.pop("oldest_first", False)
-    request = ListEventsRequest(filter=fields, page_size=page_size, oldest_first=oldest_first)
+    order, job_id = fields.pop("order", EventOrder.EVENT_ORDER_UNSPECIFIED), fields.pop("job_id", "")
+    request = ListEventsRequest(filter=fields, page_size=page_size, order=order, job_id=job_id)
     pages = [page async for page in pages_of(api.jobs.ListEvents, request)]
     assert max(len(page.events) for page in pages) <= page_size
     events = [event for page in pages for event in page.events]
     positions = [event.position for event in events]
-    assert positions == sorted(set(positions), reverse=not oldest_first)
+    assert positions == sorted(set(positions), reverse=order != OLDEST_FIRST)
     return events
 
 
-async def test_a_jobs_events_newest_first_are_those_oldest_first_turned_around(api: Api, kind: str):
+async def test_a_jobs_events_are_listed_in_both_orders_and_the_newest_first_by_default(api: Api, kind: str):
     job_id = (await api.create(kind)).job_id
+    await api.create(f"{kind}.other")
     await api.complete(*await api.claim(kind))
+    oldest_first = await listed(api, 1, job_id=job_id, order=OLDEST_FIRST)
+    assert [event.revision for event in oldest_first] == [1, 2, 3]
+    assert {event.job_id for event in oldest_first} == {job_id}
+    for order in (NEWEST_FIRST, EventOrder.EVENT_ORDER_UNSPECIFIED):
+        assert await listed(api, 1, job_id=job_id, order=order) == oldest_first[::-1]
 
-    async def trail(*, newest_first: bool) -> list[JobEvent]:
-        request = ListJobEventsRequest(job_id=job_id, page_size=1, newest_first=newest_first)
-        return [event async for page in pages_of(api.jobs.ListJobEvents, request) for event in page.events]
 
-    oldest_first = await trail(newest_first=False)
-    assert len(oldest_first) == 3
-    assert await trail(newest_first=True) == oldest_first[::-1]
+async def test_a_filter_selects_among_the_events_of_a_job(api: Api, kind: str):
+    job_id = (await api.create(kind)).job_id
+    await api.create(f"{kind}.other")
+    await api.complete(*await api.claim(kind, worker=kind))
+    completed, claimed, created = await listed(api, job_id=job_id)
+    assert await listed(api, job_id=job_id, change_types=[CREATED]) == [created]
+    assert await listed(api, job_id=job_id, actors=[kind]) == [completed, claimed]
+    assert await listed(api, job_id=job_id, actors=[kind], change_types=[CLAIMED]) == [claimed]
+    assert await listed(api, job_id=job_id, kinds=[f"{kind}.other"]) == []
+    later = {"start_time": claimed.commit_time}
+    assert await listed(api, job_id=job_id, commit_time=later) == [completed, claimed]
+    assert await listed(api, 1, job_id=job_id, actors=[kind], order=OLDEST_FIRST) == [claimed, completed]
+
+
+async def test_a_token_of_one_job_is_refused_for_another(api: Api, kind: str):
+    jobs = [(await api.create(kind)).job_id for _ in range(2)]
+    for job_id in jobs:
+        await api.cancel(job_id)
+    token = (await api.list_events(jobs[0], page_size=1)).next_page_token
+    for fields in ({"job_id": jobs[1]}, {}, {"job_id": jobs[0], "order": NEWEST_FIRST}):
+        fields.setdefault("order", OLDEST_FIRST)
+        with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
+            await api.jobs.ListEvents(ListEventsRequest(page_token=token, **fields))
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("order", {"order": 9}),
+        ("uid", {"uid": "00000000-0000-7000-8000-000000000000"}),
+        ("uid", {"job_id": "j", "uid": "no uid"}),
+        ("job_id", {"job_id": "no job_id"}),
+        ("filter.all_owners", {"job_id": "j", "filter": {"all_owners": True}}),
+    ],
+)
+async def test_a_request_for_events_that_means_nothing_is_refused(api: Api, field: str, fields: dict[str, Any]):
+    with invalid(field):
+        await api.jobs.ListEvents(ListEventsRequest(**fields))
 
 
 async def test_events_are_found_by_change_kind_actor_and_time(api: Api, kind: str):
@@ -55,9 +95,9 @@ async def test_events_are_found_by_change_kind_actor_and_time(api: Api, kind: st
     await api.cancel(jobs[2])
     of_kind = await listed(api, kinds=[kind], change_types=ANY)
     assert [event.job_id for event in of_kind] == [jobs[2], jobs[0], *jobs[::-1]]
-    assert await listed(api, kinds=[kind], change_types=ANY, oldest_first=True) == of_kind[::-1]
+    assert await listed(api, kinds=[kind], change_types=ANY, order=OLDEST_FIRST) == of_kind[::-1]
     assert await listed(api, kinds=[kind]) == [of_kind[0], *of_kind[2:]], "without a claim that goes well"
-    assert await listed(api, kinds=[kind], oldest_first=True) == [*of_kind[:1:-1], of_kind[0]]
+    assert await listed(api, kinds=[kind], order=OLDEST_FIRST) == [*of_kind[:1:-1], of_kind[0]]
     assert await listed(api, kinds=[kind], change_types=[CANCELLED]) == of_kind[:1]
     assert await listed(api, kinds=[kind], change_types=[CANCELLED, CREATED]) == [of_kind[0], *of_kind[2:]]
     assert await listed(api, actors=[kind]) == []
@@ -126,15 +166,15 @@ async def test_a_page_of_an_actor_type_and_kind_is_full_however_many_others_lie_
         await api.jobs.BatchCreateJobs(BatchCreateJobsRequest(requests=others))
     ids += [await cancelled("after") for _ in range(2)]
     for types in ([CREATED], [CANCELLED], [CREATED, CANCELLED]):
-        for oldest_first, expected in ((False, ids[::-1]), (True, ids)):
+        for order, expected in ((NEWEST_FIRST, ids[::-1]), (OLDEST_FIRST, ids)):
             for actors in ([], ["caller"], ["nobody", "caller"]):
                 filter_ = {"kinds": [kind], "change_types": types, "actors": actors, **scope}
                 wanted = [one for one in expected for _ in types]
-                request = ListEventsRequest(filter=filter_, page_size=len(wanted), oldest_first=oldest_first)
+                request = ListEventsRequest(filter=filter_, page_size=len(wanted), order=order)
                 page = await api.jobs.ListEvents(request)
                 assert [event.job_id for event in page.events] == wanted
                 assert not page.next_page_token
-                assert [event.job_id for event in await listed(api, 3, oldest_first=oldest_first, **filter_)] == wanted
+                assert [event.job_id for event in await listed(api, 3, order=order, **filter_)] == wanted
 
 
 async def test_more_combinations_than_a_call_walks_are_refused(api: Api):

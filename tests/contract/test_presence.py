@@ -5,7 +5,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from jobledger.v1.job_pb2 import JobView
-from jobledger.v1.job_service_pb2 import ListAttemptsRequest
+from jobledger.v1.job_service_pb2 import EventOrder, ListAttemptsRequest
 from jobledger.v1.worker_service_pb2 import ClaimChunkRequest
 
 from tests.support.api import Api
@@ -44,7 +44,7 @@ async def test_the_first_chunk_shows_its_index_wherever_it_is_shown(api: Api, ki
     listed = await api.jobs.ListAttempts(ListAttemptsRequest(job_id=job.job_id))
     attempts = [*read.attempts, *listed.attempts]
     assert [zeros(attempt, "chunkIndex") for attempt in attempts] == [{"chunkIndex": 0}] * 2
-    [event] = (await api.list_events(job.job_id, newest_first=True, page_size=1)).events
+    [event] = (await api.list_events(job.job_id, order=EventOrder.EVENT_ORDER_POSITION_DESC, page_size=1)).events
     assert zeros(event.changes[0], "chunkIndex") == {"chunkIndex": 0}
 
 

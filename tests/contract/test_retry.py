@@ -8,7 +8,7 @@ import grpc
 import pytest
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import RetryJobRequest
+from jobledger.v1.job_service_pb2 import EventOrder, RetryJobRequest
 
 from tests.support.api import Api
 from tests.support.bounds import BOUND
@@ -103,7 +103,7 @@ async def test_the_history_says_which_chunks_went_again(api: Api, kind: str):
     await api.retry(job.job_id, chunk_indexes=[2, 0, 1, 7, *range(20, 100, 2)])
     await api.cancel(job.job_id, force=True)
     await api.retry(job.job_id)
-    events = (await api.list_events(job.job_id, newest_first=True)).events
+    events = (await api.list_events(job.job_id, order=EventOrder.EVENT_ORDER_POSITION_DESC)).events
     changes = [change for event in events for change in event.changes if change.type == ChangeType.CHANGE_TYPE_RETRIED]
     of_all, named = changes
     assert (of_all.chunk_count, len(of_all.chunk_ranges)) == (100, 0)

@@ -5,7 +5,7 @@ from uuid import UUID
 import grpc
 import pytest
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import ListJobEventsRequest
+from jobledger.v1.job_service_pb2 import EventOrder, ListEventsRequest
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
@@ -20,7 +20,10 @@ async def delete(api: Api, job_id: str, **fields: object) -> None:
 
 async def types(api: Api, job_id: str, uid: str = "", page_size: int = 2) -> list[tuple[str, int]]:
     """Return whose each event of a trail is, with its revision, read in small pages."""
-    pages = pages_of(api.jobs.ListJobEvents, ListJobEventsRequest(job_id=job_id, uid=uid, page_size=page_size))
+    pages = pages_of(
+        api.jobs.ListEvents,
+        ListEventsRequest(job_id=job_id, uid=uid, page_size=page_size, order=EventOrder.EVENT_ORDER_POSITION_ASC),
+    )
     return [(event.uid, event.revision) async for page in pages for event in page.events]
 
 

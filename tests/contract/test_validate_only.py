@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import grpc
 import pytest
-from jobledger.v1.job_service_pb2 import CreateJobRequest, GetJobRequest, ListJobEventsRequest
+from jobledger.v1.job_service_pb2 import CreateJobRequest, GetJobRequest, ListEventsRequest
 
 from tests.conftest import StartServer
 from tests.support.api import Api
@@ -26,7 +26,7 @@ async def test_the_answer_is_the_job_as_it_would_be_and_nothing_is_written(api: 
     before = (await api.list_jobs(filter={"kinds": [kind]})).cursor
     preview = await api.jobs.CreateJob(checked)
     again = await api.jobs.CreateJob(checked)
-    for name, call in {"GetJob": GetJobRequest, "ListJobEvents": ListJobEventsRequest}.items():
+    for name, call in {"GetJob": GetJobRequest, "ListEvents": ListEventsRequest}.items():
         with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
             await getattr(api.jobs, name)(call(job_id=request.job_id))
     assert await api.claim(kind) == []

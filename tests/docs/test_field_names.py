@@ -109,6 +109,50 @@ def test_a_token_says_of_what_it_is():
     assert {(FIELDS[path].name, FIELDS[path].type) for path in cursors} == {("cursor", FieldDescriptor.TYPE_BYTES)}
 
 
+def test_cursors_are_bytes_and_tokens_and_etags_are_strings():
+    types = {path: one.type for path, one in FIELDS.items() if re.search(r"(token|etag|resume)$", path)}
+    assert {"Job.etag", "Lease.token", "ListJobsRequest.page_token", "ExportJobsResponse.resume_token"} <= types.keys()
+    assert set(types.values()) == {FieldDescriptor.TYPE_STRING}
+    assert set(named(FieldDescriptor.TYPE_BYTES).values()) == {"cursor", "data"}
+
+
+def test_an_order_is_an_enum_with_directions_whose_zero_is_the_first():
+    said = comments()
+    orders = {path: one.enum_type for path, one in FIELDS.items() if one.enum_type and one.name == "order"}
+    assert {path.partition(".")[0] for path in orders} == {"ListJobsRequest", "ListEventsRequest"}
+    assert not [
+        path for path in FIELDS if re.search(r"\.(.*_)?(ascending|descending|newest|oldest|first|reverse)$", path)
+    ]
+    for path, order in orders.items():
+        zero, default, *others = (value.name for value in order.values)
+        assert all(name.endswith(("_ASC", "_DESC")) for name in (default, *others)), path
+        assert said[f"jobledger.v1.{zero}"].startswith(f"{zero} is {default.removeprefix(zero[:-11])}"), path
+        assert f"UNSPECIFIED: {default.removeprefix(zero[:-11])}, " in said[f"jobledger.v1.{path}"]
+
+
+def layout(name: str) -> list[tuple[object, ...]]:
+    """Return the fields of a message as they are sent, with what each of them says."""
+    said = comments()
+    return [
+        (one.number, one.name, one.type, one.is_repeated, one.message_type, said[one.full_name])
+        for path, one in FIELDS.items()
+        if path.startswith(f"{name}.")
+    ]
+
+
+def test_the_answers_of_the_runs_over_many_jobs_are_one_message():
+    first, *others = (layout(f"{verb}JobsResponse") for verb in ("Cancel", "Retry", "Update", "Delete"))
+    assert len(first) == 4
+    assert others == [first] * 3
+
+
+def test_a_message_of_a_watch_is_the_same_for_one_job_and_for_many():
+    of_one, of_many = ({one[:5] for one in layout(f"{name}Response")} for name in ("WatchJob", "WatchJobs"))
+    assert len(of_one) == 8
+    assert of_one < of_many
+    assert {name for _, name, *_ in of_many - of_one} == {"unreadable_job_ids", "following"}
+
+
 def test_all_pages_are_asked_for_alike():
     said = comments()
     for message in messages():

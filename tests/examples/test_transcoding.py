@@ -314,7 +314,7 @@ def test_only_the_key_that_owns_a_job_may_see_it(studio: Studio, seen: list[Job]
         with pytest.raises(JobNotFoundError):
             ask(job_id)
     with pytest.raises(JobNotFoundError):
-        rival.list_job_events(job_id).page()
+        rival.list_events(job_id).page()
     assert list(rival.list_jobs()) == []
     assert list(rival.webhooks.list_webhooks()) == []
     assert rival.statistics.get_job_stats(kinds=[KIND]).total.activity.completed == 0

@@ -115,7 +115,7 @@ async def test_it_uses_all_that_producers_and_workers_are_offered(admin: Caller,
     got, listed, trail, ended = await asyncio.gather(
         admin("GetJob", jobId=job["jobId"], view="JOB_VIEW_FULL"),
         admin("ListAttempts", jobId=job["jobId"]),
-        admin("ListJobEvents", jobId=job["jobId"], uid=job["uid"]),
+        admin("ListEvents", jobId=job["jobId"], uid=job["uid"]),
         admin("GetJob", jobId="other", view="JOB_VIEW_FULL"),
     )
     assert [chunk["holds"] for chunk in got["job"]["chunks"]] == [["HOLD_REASON_BACKOFF"]] * 2

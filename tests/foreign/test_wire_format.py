@@ -80,7 +80,7 @@ async def test_answers_and_watch_messages_have_each_message_once(
     await caller("BatchCreateJobs", requests=[{"kind": kind, "input": {"a": 1}}, {"kind": kind}])
     await caller("ListChunks", job_id=job_id)
     await caller("ListAttempts", job_id=job_id)
-    await caller("ListJobEvents", job_id=job_id)
+    await caller("ListEvents", job_id=job_id)
     [snapshot] = await caller.messages("WatchJob", 1, job_id=job_id)
     assert snapshot.job.artifacts
     assert len(snapshot.job.chunks) == 3

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import CancelOutcome, ListJobEventsRequest, UpdateJobRequest, WatchMode
+from jobledger.v1.job_service_pb2 import CancelOutcome, EventOrder, ListEventsRequest, UpdateJobRequest, WatchMode
 from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
 
@@ -174,8 +174,8 @@ class Bystander:
         await self._assert_trail(job)
 
     async def _assert_trail(self, job: Job) -> None:
-        request = ListJobEventsRequest(job_id=job.job_id, page_size=500)
-        events = (await self._api.jobs.ListJobEvents(request)).events
+        request = ListEventsRequest(job_id=job.job_id, page_size=500, order=EventOrder.EVENT_ORDER_POSITION_ASC)
+        events = (await self._api.jobs.ListEvents(request)).events
         assert [event.revision for event in events] == list(range(1, len(events) + 1))
         assert {event.owner for event in events} == {"bystander"}
         types = [change.type for event in events for change in event.changes]

@@ -15,9 +15,10 @@ from grpc.aio import AioRpcError
 from jobledger.v1.filter_pb2 import JobFilter
 from jobledger.v1.job_service_pb2 import (
     BatchGetJobsRequest,
+    EventOrder,
     GetJobRequest,
     ListChunksRequest,
-    ListJobEventsRequest,
+    ListEventsRequest,
     ListJobsRequest,
 )
 from jobledger.v1.worker_service_pb2 import ClaimChunksRequest, ClaimedChunk, HeartbeatRequest, LeaseReport
@@ -178,9 +179,13 @@ async def test_a_list_ends_its_page_early(api: KeyedApi, large: Large, view: int
 
 async def test_a_history_ends_its_page_early(api: KeyedApi, large: Large):
     for job_id in large:
-        request, pages, last = ListJobEventsRequest(job_id=job_id, page_size=500), 0, 0
+        request, pages, last = (
+            ListEventsRequest(job_id=job_id, page_size=500, order=EventOrder.EVENT_ORDER_POSITION_ASC),
+            0,
+            0,
+        )
         while not pages or request.page_token:
-            page = await api.jobs.ListJobEvents(request)
+            page = await api.jobs.ListEvents(request)
             assert fits(page)
             assert [event.revision for event in page.events] == list(range(last + 1, last + 1 + len(page.events)))
             last += len(page.events)

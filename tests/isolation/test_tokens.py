@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import grpc
 import pytest
 from jobledger.v1.filter_pb2 import JobFilter
-from jobledger.v1.job_service_pb2 import ListChunksRequest, ListJobEventsRequest, ListJobsRequest
+from jobledger.v1.job_service_pb2 import ListChunksRequest, ListEventsRequest, ListJobsRequest
 from jobledger.v1.worker_service_pb2 import (
     ChunkRelease,
     CompleteChunksRequest,
@@ -145,7 +145,7 @@ async def test_a_page_token_that_was_made_elsewhere_is_refused(hostile: KeyedApi
         for call, request in (
             (hostile.jobs.ListChunks, ListChunksRequest(job_id=job.job_id, page_size=1, page_token=page_token)),
             (hostile.jobs.ListJobs, ListJobsRequest(filter=JobFilter(kinds=[kind]), page_token=page_token)),
-            (hostile.jobs.ListJobEvents, ListJobEventsRequest(job_id=job.job_id, page_token=page_token)),
+            (hostile.jobs.ListEvents, ListEventsRequest(job_id=job.job_id, page_token=page_token)),
         ):
             with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
                 await call(request)

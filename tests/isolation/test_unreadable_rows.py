@@ -138,7 +138,7 @@ async def test_operations_continue(alice: KeyedApi):
 async def test_chunks_and_events_continue(alice: KeyedApi):
     page = await alice.list_chunks("chunk")
     assert (list(page.chunks), list(page.unreadable_chunk_indexes)) == ([], [0])
-    events = await alice.jobs.ListJobEvents(rpc.ListJobEventsRequest(job_id="event"))
+    events = await alice.jobs.ListEvents(rpc.ListEventsRequest(job_id="event"))
     assert len(events.events) + len(events.unreadable_positions) >= 1
     assert len(events.unreadable_positions) == 1
 

@@ -67,7 +67,7 @@ ELSEWHERE = {
 """The tests of reasons that need a server, or many calls, of their own."""
 
 JOBS = {
-    "GetJob", "ListChunks", "ListAttempts", "ListJobEvents", "CancelJob", "RetryJob", "UpdateJob", "DeleteJob",
+    "GetJob", "ListChunks", "ListAttempts", "ListEvents", "CancelJob", "RetryJob", "UpdateJob", "DeleteJob",
     "WatchJob", "ClaimChunk",
 }  # fmt: skip
 OPERATIONS = {"GetOperation", "WaitOperation", "CancelOperation", "DeleteOperation"}

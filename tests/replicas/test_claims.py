@@ -9,7 +9,7 @@ import grpc
 import pytest
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import ListJobEventsRequest
+from jobledger.v1.job_service_pb2 import EventOrder, ListEventsRequest
 from jobledger.v1.worker_service_pb2 import ClaimChunkRequest, ClaimedChunk
 
 from tests.support.api import Api, fresh_kind
@@ -27,7 +27,10 @@ WORKERS, JOBS, CHUNKS = 24, 3, 100
 
 async def chunks_by(api: Api, job: Job, type_: ChangeType) -> Counter[int]:
     """Count, from a job's history, how often something happened to each chunk."""
-    pages = pages_of(api.jobs.ListJobEvents, ListJobEventsRequest(job_id=job.job_id, page_size=500))
+    pages = pages_of(
+        api.jobs.ListEvents,
+        ListEventsRequest(job_id=job.job_id, page_size=500, order=EventOrder.EVENT_ORDER_POSITION_ASC),
+    )
     changes = [change async for page in pages for event in page.events for change in event.changes]
     return Counter(change.chunk_index for change in changes if change.type == type_)
 

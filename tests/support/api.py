@@ -13,11 +13,12 @@ from jobledger.v1.job_service_pb2 import (
     CreateJobRequest,
     DeleteJobRequest,
     DeleteJobResponse,
+    EventOrder,
     GetJobRequest,
     ListChunksRequest,
     ListChunksResponse,
-    ListJobEventsRequest,
-    ListJobEventsResponse,
+    ListEventsRequest,
+    ListEventsResponse,
     ListJobsRequest,
     ListJobsResponse,
     RetryJobRequest,
@@ -84,9 +85,10 @@ class Api:
         """Return a page of the chunks of a job."""
         return await self.jobs.ListChunks(ListChunksRequest(job_id=job_id, **fields))
 
-    async def list_events(self, job_id: str, **fields: object) -> ListJobEventsResponse:
-        """Return a page of the events of a job."""
-        return await self.jobs.ListJobEvents(ListJobEventsRequest(job_id=job_id, **fields))
+    async def list_events(self, job_id: str, **fields: object) -> ListEventsResponse:
+        """Return a page of the events of a job, the oldest first unless another order is asked for."""
+        fields.setdefault("order", EventOrder.EVENT_ORDER_POSITION_ASC)
+        return await self.jobs.ListEvents(ListEventsRequest(job_id=job_id, **fields))
 
     async def stats(self, **fields: object) -> GetJobStatsResponse:
         """Return statistics of jobs."""

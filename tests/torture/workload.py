@@ -142,8 +142,7 @@ class Caller:
             "BatchGetJobs": jobs.BatchGetJobsRequest(job_ids={job, self._job()}),
             "ListChunks": jobs.ListChunksRequest(job_id=job),
             "ListAttempts": jobs.ListAttemptsRequest(job_id=job),
-            "ListJobEvents": jobs.ListJobEventsRequest(job_id=job),
-            "ListEvents": jobs.ListEventsRequest(page_size=50),
+            "ListEvents": self._rng.choice((jobs.ListEventsRequest(job_id=job), jobs.ListEventsRequest(page_size=50))),
             "GetJobStats": GetJobStatsRequest(),
             "ListLimits": ListLimitsRequest(),
         }

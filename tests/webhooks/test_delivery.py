@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from jobledger.v1.bulk_pb2 import CancelJobsRequest
-from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobEventsRequest, RetryJobRequest
+from jobledger.v1.job_service_pb2 import DeleteJobRequest, EventOrder, ListEventsRequest, RetryJobRequest
 
 from tests.support.receiver import Answer, Received, Receiver
 from tests.support.states import CANCELLED
@@ -29,7 +29,9 @@ async def test_the_life_of_a_job_is_reported_in_order(hook: Hooks, receiver: Rec
         *("job.created", "job.started", "job.failed", "job.retried", "job.started"),
         *("job.progress", "job.completed", "job.deleted"),
     ]
-    events = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=job.job_id))).events
+    events = (
+        await api.jobs.ListEvents(ListEventsRequest(job_id=job.job_id, order=EventOrder.EVENT_ORDER_POSITION_ASC))
+    ).events
     assert {one.position for one in reported} == {event.position for event in events}
     assert len({one.id for one in reported}) == len(reported)
     assert all(one.verified_by(created.secret) for one in reported)

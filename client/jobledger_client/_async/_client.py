@@ -89,7 +89,6 @@ class AsyncJobClient:
     list_jobs = _job_call(AsyncJobCalls.list_jobs)
     list_chunks = _job_call(AsyncJobCalls.list_chunks)
     list_attempts = _job_call(AsyncJobCalls.list_attempts)
-    list_job_events = _job_call(AsyncJobCalls.list_job_events)
     list_events = _job_call(AsyncJobCalls.list_events)
     watch = _job_call(AsyncJobCalls.watch)
     watch_jobs = _job_call(AsyncJobCalls.watch_jobs)

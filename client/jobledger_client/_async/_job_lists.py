@@ -13,7 +13,7 @@ from jobledger_client import _requests as requests
 from jobledger_client import _values as values
 from jobledger_client._async._job_service import AsyncJobService
 from jobledger_client._async._pages import AsyncPages
-from jobledger_client._generated._enums import ChangeType, ChunkState, JobOrder, JobView
+from jobledger_client._generated._enums import ChangeType, ChunkState, EventOrder, JobOrder, JobView
 
 
 class AsyncJobLists(AsyncJobService):
@@ -99,46 +99,29 @@ class AsyncJobLists(AsyncJobService):
         )
         return AsyncPages(self._caller, self._stub.ListAttempts, request, lambda page: page.attempts, timeout)
 
-    def list_job_events(
-        self,
-        job_id: str,
-        *,
-        uid: str = "",
-        newest_first: bool = False,
-        page_size: int = 0,
-        page_token: str = "",
-        owner: str = "",
-        timeout: timedelta | None = None,
-    ) -> AsyncPages[rpc.ListJobEventsResponse, JobEvent]:
-        """List a job's history, also of a deleted job. `page_size` is 1 to 500, 100 when 0.
-
-        `uid` names one of several jobs that had this job_id; empty: the present one, or else the last.
-        """
-        request = rpc.ListJobEventsRequest(
-            job_id=job_id, uid=uid, page_size=page_size, page_token=page_token, newest_first=newest_first, owner=owner
-        )
-        return AsyncPages(self._caller, self._stub.ListJobEvents, request, lambda page: page.events, timeout)
-
     def list_events(
         self,
+        job_id: str = "",
         *,
+        uid: str = "",
         actors: Iterable[str] = (),
         change_types: Iterable[ChangeType] = (),
         commit_time: values.TimeRangeLike | None = None,
         kinds: Iterable[str] = (),
         owner: str = "",
         all_owners: bool = False,
-        oldest_first: bool = False,
+        order: EventOrder = EventOrder.POSITION_DESC,
         page_size: int = 0,
         page_token: str = "",
         timeout: timedelta | None = None,
     ) -> AsyncPages[rpc.ListEventsResponse, JobEvent]:
-        """List the history of all jobs, newest first: who did what to which job.
+        """List the history of one job, also of a deleted one, or of all jobs, newest first: who did what to which job.
 
-        An actor is a worker, NAME/KEY_ID of a key, or NAME/ for all keys of that name. One change by an
-        actor must be of `change_types`: without them, all but CLAIMED, PROGRESSED, CHUNK_COMPLETED and
-        CHUNK_RELEASED, the work on chunks that goes well. `owner` and `all_owners` need an admin's key.
-        `page_size` is 1 to 500, 100 when 0.
+        `uid` names one of several jobs that had this job_id; empty: the present one, or else the last. An actor is a
+        worker, NAME/KEY_ID of a key, or NAME/ for all keys of that name. One change by an actor must be of
+        `change_types`: without them, any of one job, and of all jobs all but CLAIMED, PROGRESSED, CHUNK_COMPLETED and
+        CHUNK_RELEASED, the work on chunks that goes well. `owner` and `all_owners` need an admin's key. `page_size` is
+        1 to 500, 100 when 0.
         """
         event_filter = rpc.EventFilter(
             actors=requests.names("actors", actors),
@@ -149,6 +132,11 @@ class AsyncJobLists(AsyncJobService):
             all_owners=all_owners,
         )
         request = rpc.ListEventsRequest(
-            filter=event_filter, page_size=page_size, page_token=page_token, oldest_first=oldest_first
+            filter=event_filter,
+            page_size=page_size,
+            page_token=page_token,
+            order=values.number(order),
+            job_id=job_id,
+            uid=uid,
         )
         return AsyncPages(self._caller, self._stub.ListEvents, request, lambda page: page.events, timeout)

@@ -110,6 +110,15 @@ class ComponentState(ContractEnum):
     """FAILING did not: see the problem."""
 
 
+class EventOrder(ContractEnum):
+    """The order of a list of events."""
+
+    POSITION_DESC = 1
+    """POSITION_DESC lists the newest event first."""
+    POSITION_ASC = 2
+    """POSITION_ASC lists the oldest event first."""
+
+
 class ExportFormat(ContractEnum):
     """How exported jobs are written."""
 

@@ -90,7 +90,6 @@ class JobClient:
     list_jobs = _job_call(JobCalls.list_jobs)
     list_chunks = _job_call(JobCalls.list_chunks)
     list_attempts = _job_call(JobCalls.list_attempts)
-    list_job_events = _job_call(JobCalls.list_job_events)
     list_events = _job_call(JobCalls.list_events)
     watch = _job_call(JobCalls.watch)
     watch_jobs = _job_call(JobCalls.watch_jobs)

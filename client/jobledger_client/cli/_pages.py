@@ -8,7 +8,6 @@ from jobledger.v1.job_service_pb2 import (
     ListAttemptsResponse,
     ListChunksResponse,
     ListEventsResponse,
-    ListJobEventsResponse,
     ListJobsResponse,
 )
 from jobledger.v1.webhook_service_pb2 import ListWebhookDeliveriesResponse, ListWebhooksResponse
@@ -22,7 +21,6 @@ AnyPage = TypeVar(
     ListChunksResponse,
     ListAttemptsResponse,
     ListEventsResponse,
-    ListJobEventsResponse,
     ListWebhooksResponse,
     ListWebhookDeliveriesResponse,
     GetUsageResponse,

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from jobledger.v1.event_pb2 import Change, JobEvent
-from jobledger.v1.job_service_pb2 import ListJobEventsResponse
+from jobledger.v1.job_service_pb2 import ListEventsResponse
 from jobledger_client import ChangeType, JobState
 from nicegui import ui
 
@@ -43,7 +43,7 @@ class EventLog:
             self._table = DataTable(_COLUMNS, caption="Events")
             self._table.classes("events-frame")
             self._more = ui.element("div").classes("row-of paging")
-            self._read: SharedRead[ListJobEventsResponse] = page.read(
+            self._read: SharedRead[ListEventsResponse] = page.read(
                 ("events", owner, job_id), self._read_last, seconds=_MAX_SECONDS, listener=self._draw
             )
 
@@ -51,12 +51,12 @@ class EventLog:
         """Read the last events again."""
         self._read.refresh()
 
-    async def _read_last(self) -> ListJobEventsResponse:
+    async def _read_last(self) -> ListEventsResponse:
         return await self._list("")
 
-    async def _list(self, page_token: str) -> ListJobEventsResponse:
-        pages = self._page.client.list_job_events(
-            self._job_id, newest_first=True, page_size=_PAGE_SIZE, page_token=page_token, owner=self._owner
+    async def _list(self, page_token: str) -> ListEventsResponse:
+        pages = self._page.client.list_events(
+            self._job_id, page_size=_PAGE_SIZE, page_token=page_token, owner=self._owner
         )
         return await pages.page()
 

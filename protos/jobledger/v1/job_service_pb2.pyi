@@ -100,6 +100,30 @@ JOB_ORDER_PRIORITY_ASC: JobOrder.ValueType  # 8
 """JOB_ORDER_PRIORITY_ASC lists the least urgent job first, by priority."""
 Global___JobOrder: _TypeAlias = JobOrder  # noqa: Y015
 
+class _EventOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EventOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EVENT_ORDER_UNSPECIFIED: _EventOrder.ValueType  # 0
+    """EVENT_ORDER_UNSPECIFIED is POSITION_DESC."""
+    EVENT_ORDER_POSITION_DESC: _EventOrder.ValueType  # 1
+    """EVENT_ORDER_POSITION_DESC lists the newest event first."""
+    EVENT_ORDER_POSITION_ASC: _EventOrder.ValueType  # 2
+    """EVENT_ORDER_POSITION_ASC lists the oldest event first."""
+
+class EventOrder(_EventOrder, metaclass=_EventOrderEnumTypeWrapper):
+    """EventOrder is the order of a list of events."""
+
+EVENT_ORDER_UNSPECIFIED: EventOrder.ValueType  # 0
+"""EVENT_ORDER_UNSPECIFIED is POSITION_DESC."""
+EVENT_ORDER_POSITION_DESC: EventOrder.ValueType  # 1
+"""EVENT_ORDER_POSITION_DESC lists the newest event first."""
+EVENT_ORDER_POSITION_ASC: EventOrder.ValueType  # 2
+"""EVENT_ORDER_POSITION_ASC lists the oldest event first."""
+Global___EventOrder: _TypeAlias = EventOrder  # noqa: Y015
+
 class _WatchMode:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -951,92 +975,6 @@ class ListAttemptsResponse(_message.Message):
 Global___ListAttemptsResponse: _TypeAlias = ListAttemptsResponse  # noqa: Y015
 
 @_typing.final
-class ListJobEventsRequest(_message.Message):
-    """ListJobEventsRequest asks for a page of a job's audit trail."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    JOB_ID_FIELD_NUMBER: _builtins.int
-    PAGE_SIZE_FIELD_NUMBER: _builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    UID_FIELD_NUMBER: _builtins.int
-    NEWEST_FIRST_FIELD_NUMBER: _builtins.int
-    OWNER_FIELD_NUMBER: _builtins.int
-    job_id: _builtins.str
-    """job_id is the job, which may have been deleted. Required."""
-    page_size: _builtins.int
-    """page_size is how many events to return, 0 to 500; more is taken as 500. 0: 100."""
-    page_token: _builtins.str
-    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first
-    page.
-    """
-    uid: _builtins.str
-    """uid selects one of the jobs that have had this job_id (see Job.uid). Empty: the job that has the job_id now, or
-    else the last one that had it.
-    """
-    newest_first: _builtins.bool
-    """newest_first reverses the order. Absent: oldest first."""
-    owner: _builtins.str
-    """owner is whose job it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
-    call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
-    """
-    def __init__(
-        self,
-        *,
-        job_id: _builtins.str = ...,
-        page_size: _builtins.int = ...,
-        page_token: _builtins.str = ...,
-        uid: _builtins.str = ...,
-        newest_first: _builtins.bool = ...,
-        owner: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "newest_first", b"newest_first", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "uid", b"uid"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListJobEventsRequest: _TypeAlias = ListJobEventsRequest  # noqa: Y015
-
-@_typing.final
-class ListJobEventsResponse(_message.Message):
-    """ListJobEventsResponse is a page of a job's audit trail."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    EVENTS_FIELD_NUMBER: _builtins.int
-    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    UNREADABLE_POSITIONS_FIELD_NUMBER: _builtins.int
-    next_page_token: _builtins.str
-    """next_page_token leads to the next page. Empty: this was the last."""
-    @_builtins.property
-    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.JobEvent]:
-        """events are the page, oldest first unless newest_first. It may be short while there are more: a response has at
-        most 3 MiB.
-        """
-
-    @_builtins.property
-    def unreadable_positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """unreadable_positions are events of this page that cannot be shown because their stored data is damaged. Usually
-        empty.
-        """
-
-    def __init__(
-        self,
-        *,
-        events: _abc.Iterable[_event_pb2.JobEvent] | None = ...,
-        next_page_token: _builtins.str = ...,
-        unreadable_positions: _abc.Iterable[_builtins.int] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token", "unreadable_positions", b"unreadable_positions"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListJobEventsResponse: _TypeAlias = ListJobEventsResponse  # noqa: Y015
-
-@_typing.final
 class EventFilter(_message.Message):
     """EventFilter selects events: every field that is set must match. The numbers of actors, kinds and change_types,
     multiplied, are at most 2,000.
@@ -1065,8 +1003,8 @@ class EventFilter(_message.Message):
     @_builtins.property
     def change_types(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.ChangeType.ValueType]:
         """change_types select events by the type of one of their changes, at most 100 entries. With actors, one change must
-        match both. Empty: all but the normal work on chunks, which is CLAIMED, PROGRESSED, CHUNK_COMPLETED and
-        CHUNK_RELEASED.
+        match both. Empty: with a job_id any, without one all but the normal work on chunks, which is CLAIMED, PROGRESSED,
+        CHUNK_COMPLETED and CHUNK_RELEASED.
         """
 
     @_builtins.property
@@ -1097,22 +1035,32 @@ Global___EventFilter: _TypeAlias = EventFilter  # noqa: Y015
 
 @_typing.final
 class ListEventsRequest(_message.Message):
-    """ListEventsRequest asks for events of many jobs."""
+    """ListEventsRequest asks for a page of events."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FILTER_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    OLDEST_FIRST_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """page_size is how many events to return, 0 to 500; more is taken as 500. 0: 100."""
     page_token: _builtins.str
     """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first
     page.
     """
-    oldest_first: _builtins.bool
-    """oldest_first reverses the order. Absent: newest first."""
+    order: Global___EventOrder.ValueType
+    """order is what the list is ordered by, and in which direction. UNSPECIFIED: POSITION_DESC, newest first."""
+    job_id: _builtins.str
+    """job_id is the job whose events are returned, which may have been deleted. Not with filter.all_owners. Empty: all
+    jobs.
+    """
+    uid: _builtins.str
+    """uid selects one of the jobs that have had this job_id (see Job.uid). Only with a job_id. Empty: the job that has
+    the job_id now, or else the last one that had it.
+    """
     @_builtins.property
     def filter(self) -> Global___EventFilter:
         """filter selects the events. Absent: as an empty filter, those of the caller's owner."""
@@ -1123,11 +1071,13 @@ class ListEventsRequest(_message.Message):
         filter: Global___EventFilter | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
-        oldest_first: _builtins.bool = ...,
+        order: Global___EventOrder.ValueType = ...,
+        job_id: _builtins.str = ...,
+        uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "oldest_first", b"oldest_first", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "job_id", b"job_id", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1146,11 +1096,12 @@ class ListEventsResponse(_message.Message):
     """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.JobEvent]:
-        """events are the page, newest first unless oldest_first. When the change_types include none of CLAIMED, PROGRESSED,
-        CHUNK_COMPLETED and CHUNK_RELEASED, an index finds the events: while there are more, a page is full or has 1 MiB;
-        with 40 or more actors times kinds times change_types it may be short. With one of these types a page may be
-        short, even empty, while there are more: a call reads at most 20,000 events, and with actors or kinds it opens at
-        most 1,000 of those that match otherwise.
+        """events are the page, in order. It may be short while there are more: a response has at most 3 MiB. Without a
+        job_id, when the change_types include none of CLAIMED, PROGRESSED, CHUNK_COMPLETED and CHUNK_RELEASED, an index
+        finds the events: while there are more, a page is full or has 1 MiB; with 40 or more actors times kinds times
+        change_types it may be short. With one of these types, and with a job_id and a filter, a page may be short, even
+        empty, while there are more: a call reads at most 20,000 events, and with actors or kinds it opens at most 1,000
+        of those that match otherwise.
         """
 
     @_builtins.property

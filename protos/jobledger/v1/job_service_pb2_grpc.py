@@ -78,11 +78,6 @@ class JobServiceStub:
                 request_serializer=jobledger_dot_v1_dot_job__service__pb2.ListAttemptsRequest.SerializeToString,
                 response_deserializer=jobledger_dot_v1_dot_job__service__pb2.ListAttemptsResponse.FromString,
                 _registered_method=True)
-        self.ListJobEvents = channel.unary_unary(
-                '/jobledger.v1.JobService/ListJobEvents',
-                request_serializer=jobledger_dot_v1_dot_job__service__pb2.ListJobEventsRequest.SerializeToString,
-                response_deserializer=jobledger_dot_v1_dot_job__service__pb2.ListJobEventsResponse.FromString,
-                _registered_method=True)
         self.ListEvents = channel.unary_unary(
                 '/jobledger.v1.JobService/ListEvents',
                 request_serializer=jobledger_dot_v1_dot_job__service__pb2.ListEventsRequest.SerializeToString,
@@ -240,25 +235,15 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListJobEvents(self, request, context):
-        """ListJobEvents returns a page of a job's audit trail, in either direction: who did what, when, why, and how the
-        state changed. The trail is kept as long as the job and for a time after its deletion, by default 90 days.
-        Entries that hold only progress are kept only as long as the history, by default 7 days. When several jobs have
-        had the same job_id, each has its own trail; `uid` selects an earlier one.
-
-        Role: CALLER. Class: READ.
-        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def ListEvents(self, request, context):
-        """ListEvents returns a page of the audit trails of all jobs of an owner: who did what to which job. A key with the
-        role ADMIN may ask for all owners. Events are kept as long as in ListJobEvents.
+        """ListEvents returns a page of the audit trail of one job, or of all jobs of an owner: who did what, when, why, and
+        how the state changed. A key with the role ADMIN may ask for all owners. The trail of a job is kept as long as the
+        job and for a time after its deletion, by default 90 days. Entries that hold only progress are kept only as long
+        as the history, by default 7 days. When several jobs have had the same job_id, each has its own trail; `uid`
+        selects an earlier one.
 
         Role: CALLER, or ADMIN for another owner's events. Class: READ.
-        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -456,11 +441,6 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ListAttempts,
                     request_deserializer=jobledger_dot_v1_dot_job__service__pb2.ListAttemptsRequest.FromString,
                     response_serializer=jobledger_dot_v1_dot_job__service__pb2.ListAttemptsResponse.SerializeToString,
-            ),
-            'ListJobEvents': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListJobEvents,
-                    request_deserializer=jobledger_dot_v1_dot_job__service__pb2.ListJobEventsRequest.FromString,
-                    response_serializer=jobledger_dot_v1_dot_job__service__pb2.ListJobEventsResponse.SerializeToString,
             ),
             'ListEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEvents,
@@ -723,33 +703,6 @@ class JobService:
             '/jobledger.v1.JobService/ListAttempts',
             jobledger_dot_v1_dot_job__service__pb2.ListAttemptsRequest.SerializeToString,
             jobledger_dot_v1_dot_job__service__pb2.ListAttemptsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListJobEvents(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/jobledger.v1.JobService/ListJobEvents',
-            jobledger_dot_v1_dot_job__service__pb2.ListJobEventsRequest.SerializeToString,
-            jobledger_dot_v1_dot_job__service__pb2.ListJobEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -95,21 +95,15 @@ class JobServiceStub:
     Role: CALLER. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
-    ListJobEvents: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobEventsRequest, _job_service_pb2.ListJobEventsResponse]
-    """ListJobEvents returns a page of a job's audit trail, in either direction: who did what, when, why, and how the
-    state changed. The trail is kept as long as the job and for a time after its deletion, by default 90 days.
-    Entries that hold only progress are kept only as long as the history, by default 7 days. When several jobs have
-    had the same job_id, each has its own trail; `uid` selects an earlier one.
-
-    Role: CALLER. Class: READ.
-    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
-    """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListEventsRequest, _job_service_pb2.ListEventsResponse]
-    """ListEvents returns a page of the audit trails of all jobs of an owner: who did what to which job. A key with the
-    role ADMIN may ask for all owners. Events are kept as long as in ListJobEvents.
+    """ListEvents returns a page of the audit trail of one job, or of all jobs of an owner: who did what, when, why, and
+    how the state changed. A key with the role ADMIN may ask for all owners. The trail of a job is kept as long as the
+    job and for a time after its deletion, by default 90 days. Entries that hold only progress are kept only as long
+    as the history, by default 7 days. When several jobs have had the same job_id, each has its own trail; `uid`
+    selects an earlier one.
 
     Role: CALLER, or ADMIN for another owner's events. Class: READ.
-    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     WatchJob: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]
     """WatchJob streams one job: first its current state, or the changes since the cursor, and then every new change.
@@ -283,21 +277,15 @@ class JobServiceAsyncStub(JobServiceStub):
     Role: CALLER. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
-    ListJobEvents: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobEventsRequest, _job_service_pb2.ListJobEventsResponse]  # type: ignore[assignment]
-    """ListJobEvents returns a page of a job's audit trail, in either direction: who did what, when, why, and how the
-    state changed. The trail is kept as long as the job and for a time after its deletion, by default 90 days.
-    Entries that hold only progress are kept only as long as the history, by default 7 days. When several jobs have
-    had the same job_id, each has its own trail; `uid` selects an earlier one.
-
-    Role: CALLER. Class: READ.
-    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
-    """
     ListEvents: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListEventsRequest, _job_service_pb2.ListEventsResponse]  # type: ignore[assignment]
-    """ListEvents returns a page of the audit trails of all jobs of an owner: who did what to which job. A key with the
-    role ADMIN may ask for all owners. Events are kept as long as in ListJobEvents.
+    """ListEvents returns a page of the audit trail of one job, or of all jobs of an owner: who did what, when, why, and
+    how the state changed. A key with the role ADMIN may ask for all owners. The trail of a job is kept as long as the
+    job and for a time after its deletion, by default 90 days. Entries that hold only progress are kept only as long
+    as the history, by default 7 days. When several jobs have had the same job_id, each has its own trail; `uid`
+    selects an earlier one.
 
     Role: CALLER, or ADMIN for another owner's events. Class: READ.
-    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     WatchJob: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]  # type: ignore[assignment]
     """WatchJob streams one job: first its current state, or the changes since the cursor, and then every new change.
@@ -512,31 +500,19 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def ListJobEvents(
-        self,
-        request: _job_service_pb2.ListJobEventsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_job_service_pb2.ListJobEventsResponse, _abc.Awaitable[_job_service_pb2.ListJobEventsResponse]]:
-        """ListJobEvents returns a page of a job's audit trail, in either direction: who did what, when, why, and how the
-        state changed. The trail is kept as long as the job and for a time after its deletion, by default 90 days.
-        Entries that hold only progress are kept only as long as the history, by default 7 days. When several jobs have
-        had the same job_id, each has its own trail; `uid` selects an earlier one.
-
-        Role: CALLER. Class: READ.
-        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
-        """
-
-    @_abc_1.abstractmethod
     def ListEvents(
         self,
         request: _job_service_pb2.ListEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ListEventsResponse, _abc.Awaitable[_job_service_pb2.ListEventsResponse]]:
-        """ListEvents returns a page of the audit trails of all jobs of an owner: who did what to which job. A key with the
-        role ADMIN may ask for all owners. Events are kept as long as in ListJobEvents.
+        """ListEvents returns a page of the audit trail of one job, or of all jobs of an owner: who did what, when, why, and
+        how the state changed. A key with the role ADMIN may ask for all owners. The trail of a job is kept as long as the
+        job and for a time after its deletion, by default 90 days. Entries that hold only progress are kept only as long
+        as the history, by default 7 days. When several jobs have had the same job_id, each has its own trail; `uid`
+        selects an earlier one.
 
         Role: CALLER, or ADMIN for another owner's events. Class: READ.
-        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """
 
     @_abc_1.abstractmethod

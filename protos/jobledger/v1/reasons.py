@@ -98,8 +98,7 @@ OF_METHODS: Final[dict[str, tuple[str, ...]]] = {
     "jobledger.v1.JobService.ListJobs": ("PAGE_TOKEN_INVALID",),
     "jobledger.v1.JobService.ListChunks": ("PAGE_TOKEN_INVALID", "JOB_NOT_FOUND"),
     "jobledger.v1.JobService.ListAttempts": ("PAGE_TOKEN_INVALID", "JOB_NOT_FOUND"),
-    "jobledger.v1.JobService.ListJobEvents": ("PAGE_TOKEN_INVALID", "JOB_NOT_FOUND"),
-    "jobledger.v1.JobService.ListEvents": ("PAGE_TOKEN_INVALID",),
+    "jobledger.v1.JobService.ListEvents": ("PAGE_TOKEN_INVALID", "JOB_NOT_FOUND"),
     "jobledger.v1.JobService.WatchJob": (
         "FOREIGN_CURSOR",
         "JOB_NOT_FOUND",

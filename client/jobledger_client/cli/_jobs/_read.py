@@ -6,7 +6,7 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
-from jobledger_client._generated._enums import ChangeType, ChunkState, JobOrder, JobView
+from jobledger_client._generated._enums import ChangeType, ChunkState, EventOrder, JobOrder, JobView
 from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _json, _parse, _tables
 from jobledger_client.cli._choices import JobId, Owner, Uid, choice, names
@@ -16,8 +16,6 @@ from jobledger_client.cli._pages import AllPages, PageToken, print_next_page, re
 from jobledger_client.cli._session import Session, command
 
 if TYPE_CHECKING:
-    from jobledger.v1.job_service_pb2 import ListEventsResponse, ListJobEventsResponse
-
     from jobledger_client._requests import JobFilterFields
 
 JobIdList = Annotated[list[str], typer.Argument(metavar="JOB_ID...", autocompletion=completion.job_ids)]
@@ -204,50 +202,32 @@ def list_events(
     ] = None,
     owner: Owner = "",
     all_owners: Annotated[bool, typer.Option("--all-owners", help="With an admin's key.")] = False,
-    newest_first: Annotated[
-        bool | None, typer.Option("--newest-first/--oldest-first", help="[default: oldest first for one job]")
+    order: Annotated[
+        EventOrder | None, choice(names(EventOrder), "Newest or oldest first. [default: POSITION_DESC]")
     ] = None,
     page_size: PageSize = 100,
     page_token: PageToken = "",
     all_pages: AllPages = False,
 ) -> None:
-    """Show the history of one job, or, newest first, of all: each change with its actor and time."""
+    """Show the history of one job, or of all, newest first: each change with its actor and time."""
     times = _parse.past_time("--since", since), _parse.past_time("--before", before)
-    if job_id and any((actor, change, kind, all_owners, *times)):
-        raise typer.BadParameter("a JOB_ID takes no filter but --owner: its events are those of one job")
-    if uid and not job_id:
-        raise typer.BadParameter("--uid needs a JOB_ID")
     with session.client() as client:
-        if job_id:
-            of_job = client.list_job_events(
-                job_id,
-                uid=uid,
-                newest_first=bool(newest_first),
-                owner=owner,
-                page_size=page_size,
-                page_token=page_token,
-            )
-            _print_events(session, read_pages(of_job, all_pages=all_pages))
-            return
-        of_all = client.list_events(
+        pages = client.list_events(
+            job_id,
+            uid=uid,
             actors=actor or (),
             change_types=change or (),
             commit_time=times if any(times) else None,
             kinds=kind or (),
             owner=owner,
             all_owners=all_owners,
-            oldest_first=newest_first is False,
+            order=order or EventOrder.POSITION_DESC,
             page_size=page_size,
             page_token=page_token,
         )
-        _print_events(session, read_pages(of_all, all_pages=all_pages), of_many=True)
-
-
-def _print_events(
-    session: Session, page: "ListJobEventsResponse | ListEventsResponse", *, of_many: bool = False
-) -> None:
+        page = read_pages(pages, all_pages=all_pages)
     if session.as_json:
         _json.print_message(page)
     else:
-        session.console.print(_tables.events(page.events, of_many=of_many))
+        session.console.print(_tables.events(page.events, of_many=not job_id))
         print_next_page(session, page.next_page_token)

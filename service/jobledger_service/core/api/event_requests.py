@@ -10,6 +10,7 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.database.rows.event_terms import INDEXED, name_of
 from jobledger_service.core.database.rows.reads import EventRow
 from jobledger_service.core.model.history.change import ChangeType
+from jobledger_service.core.model.job import job_key, uid_of
 from jobledger_service.core.model.refusals.errors import InvalidField
 from jobledger_service.core.read.event_pages import EventsWanted
 from jobledger_service.core.watch.selection import ChangeFilter
@@ -21,6 +22,12 @@ from .convert import CHANGE_TYPES_BY_NUMBER
 from .list_requests import time_range
 from .owners import owner_of
 
+_IS_NEWEST_FIRST: Final = {
+    api.EVENT_ORDER_UNSPECIFIED: True,
+    api.EVENT_ORDER_POSITION_DESC: True,
+    api.EVENT_ORDER_POSITION_ASC: False,
+}
+_ORDER_NAMES: Final = [name.removeprefix("EVENT_ORDER_") for name in api.EventOrder.keys()[1:]]
 MAX_TERMS: Final = 2_000
 """Terms that one query walks: actors times kinds times types of changes."""
 
@@ -58,7 +65,18 @@ def events_wanted(request: api.ListEventsRequest, caller: Caller) -> tuple[Event
         for index, actor in enumerate(sent.actors):
             checks.at_most(f"filter.actors[{index}]", actor, 256, min_length=1)
         checks.kinds("filter.kinds", sent.kinds)
-        changes = frozenset(checks.numbers("filter.change_types", sent.change_types, CHANGE_TYPES_BY_NUMBER)) or INDEXED
+        changes = frozenset(checks.numbers("filter.change_types", sent.change_types, CHANGE_TYPES_BY_NUMBER))
+        if request.job_id:
+            checks.job_id("job_id", request.job_id)
+            if sent.all_owners:
+                checks.fault("filter.all_owners", "must be false with a job_id")
+        else:
+            changes = changes or INDEXED
+            if request.uid:
+                checks.fault("uid", "must be empty without a job_id")
+        checks.uid("uid", request.uid)
+        if request.order not in _IS_NEWEST_FIRST:
+            checks.one_of("order", request.order, _ORDER_NAMES)
         owner = owner_of(checks, request, caller)
         span = time_range(checks, "filter.commit_time", sent.commit_time)
         terms = math.prod(max(1, len(set(values))) for values in (sent.actors, sent.kinds, changes))
@@ -66,10 +84,14 @@ def events_wanted(request: api.ListEventsRequest, caller: Caller) -> tuple[Event
             checks.fault(
                 "filter", f"actors times kinds times change_types must be at most {MAX_TERMS:,}; got {terms:,}"
             )
-    keeper = EventKeeper(tuple(sorted(set(sent.actors))), changes, tuple(sorted(set(sent.kinds))))
+    keeper = EventKeeper(
+        tuple(sorted(set(sent.actors))), changes or frozenset(ChangeType), tuple(sorted(set(sent.kinds)))
+    )
     return EventsWanted(
+        job_key=job_key(owner, request.job_id) if request.job_id else None,
+        uid=uid_of(request.uid) or None,
         owner=None if sent.all_owners else owner,
-        newest_first=not request.oldest_first,
+        newest_first=_IS_NEWEST_FIRST[request.order],
         commit_time=span,
         changes=changes,
         actors=keeper.actors,

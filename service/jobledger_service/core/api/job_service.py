@@ -12,7 +12,7 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.database.rows.reads import EventRow, JobRead, JobsRead, View
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.chunk import Chunk
-from jobledger_service.core.model.job import job_id_of, job_key, uid_of
+from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.lifecycle import CancelOutcome
 from jobledger_service.core.model.refusals.errors import InvalidField, JobNotFound, JobUnreadable, Refusal
 from jobledger_service.core.read.queries import AttemptPage, ChunkPage, EventPage, JobPage, Queries
@@ -43,7 +43,6 @@ METHODS: Final = (
     Method(JOB_SERVICE, "ListJobs", Role.CALLER, Kind.READ),
     Method(JOB_SERVICE, "ListChunks", Role.CALLER, Kind.READ),
     Method(JOB_SERVICE, "ListAttempts", Role.CALLER, Kind.READ),
-    Method(JOB_SERVICE, "ListJobEvents", Role.CALLER, Kind.READ),
     Method(JOB_SERVICE, "ListEvents", Role.CALLER, Kind.READ),
     Method(JOB_SERVICE, "CancelJob", Role.CALLER, Kind.WRITE),
     Method(JOB_SERVICE, "RetryJob", Role.CALLER, Kind.WRITE),
@@ -53,7 +52,7 @@ METHODS: Final = (
     Method(JOB_SERVICE, "WatchJobs", Role.CALLER, Kind.WATCH, waits=True),
 )
 
-_EVENTS: Final = api.ListJobEventsResponse.DESCRIPTOR.fields_by_name["events"]
+_EVENTS: Final = api.ListEventsResponse.DESCRIPTOR.fields_by_name["events"]
 _OUTCOMES = {outcome: api.CancelOutcome.Value(f"CANCEL_OUTCOME_{outcome}") for outcome in CancelOutcome}
 
 
@@ -223,25 +222,17 @@ class JobService(MsgStruct, frozen=True):
         query = lists.attempts(request, caller)
         return await self.queries.list_attempts(query, request.page_token, _encoded_attempts)
 
-    async def ListJobEvents(self, request: api.ListJobEventsRequest, caller: Caller) -> bytes:
-        owner = read_owner(request, caller)
-        limit = lists.checked_page_size(request.page_size, max_size=500)
-        job_id, uid = read.job_id(request), uid_of(read.job_uid(request)) or None
-        show, newest_first = partial(self._encoded_events, "ListJobEvents"), request.newest_first
-        return await self.queries.list_job_events(
-            owner, job_id, uid, limit, request.page_token, show, newest_first=newest_first
-        )
-
     async def ListEvents(self, request: api.ListEventsRequest, caller: Caller) -> bytes:
         limit = lists.checked_page_size(request.page_size, max_size=500)
         query, keeps = events_wanted(request, caller)
-        show = partial(self._encoded_events, "ListEvents")
-        return await self.queries.list_events(caller.owner, query, keeps, limit, request.page_token, show)
+        return await self.queries.list_events(
+            caller.owner, query, keeps, limit, request.page_token, self._encoded_events
+        )
 
-    def _encoded_events(self, method: str, page: EventPage) -> bytes:
+    def _encoded_events(self, page: EventPage) -> bytes:
         named = ((row.position, row) for row in page.rows)
-        events, bad = encode_each(named, _event_field, self.unreadable, method)
-        rest = api.ListJobEventsResponse(next_page_token=page.next_page_token, unreadable_positions=bad)
+        events, bad = encode_each(named, _event_field, self.unreadable, "ListEvents")
+        rest = api.ListEventsResponse(next_page_token=page.next_page_token, unreadable_positions=bad)
         return b"".join((*events, rest.SerializeToString()))
 
     def WatchJob(self, request: api.WatchJobRequest, caller: Caller) -> Messages:

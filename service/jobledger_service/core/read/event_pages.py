@@ -39,11 +39,13 @@ _TIMES: Final = {
 class EventsWanted(MsgStruct, frozen=True):
     """A query for events of one job, of one owner, or, without either, of all.
 
-    They are after the position `begin`, up to `end`, were committed in a span of time, and have one of some changes, or
-    any if there are none. Without terms, actors and kinds are for the caller to compare.
+    Of several jobs that have had the key, the one with the uid is meant, by default the present or else the last one.
+    The events are after the position `begin`, up to `end`, were committed in a span of time, and have one of some
+    changes, or any if there are none. Without terms, actors and kinds are for the caller to compare.
     """
 
     job_key: str | None = None
+    uid: bytes | None = None
     owner: str | None = None
     newest_first: bool = True
     begin: int = 0
@@ -65,10 +67,14 @@ class EventsWanted(MsgStruct, frozen=True):
 
 
 class EventPageRead(MsgStruct, frozen=True):
-    """Events in order; `last` is the position after which there may be more, None when there are none."""
+    """Events in order; `last` is the position after which there may be more, None when there are none.
+
+    `uid` is that of the job whose events they are, if the query is for one job.
+    """
 
     rows: Sequence[EventRow]
     last: int | None
+    uid: bytes | None = None
 
 
 class _Part(NamedTuple):

@@ -278,37 +278,6 @@ class Queries:
 
         return await self._readers.for_owner(owner_of(query.job_key), read_and_show)
 
-    async def list_job_events(
-        self,
-        owner: str,
-        job_id: str,
-        uid: bytes | None,
-        limit: int,
-        page_token: str,
-        show: Callable[[EventPage], R],
-        *,
-        newest_first: bool,
-    ) -> R:
-        """Return `show` of a page of the history of the job with a uid, by default of the present or else the last one.
-
-        Raises JobNotFound, PageTokenInvalid. All pages are of the first one's job.
-        """
-        key = job_key(owner, job_id)
-        mark = request_mark("events", key, uid, newest_first)
-        place = await self._tokens.parse(page_token, mark, tuple[int, str])
-        after, of_job = (None, uid) if place is None else (place[0], bytes.fromhex(place[1]))
-
-        def read_and_show() -> R:
-            trail_page = self._store.job_events(key, of_job, after, limit, newest_first=newest_first)
-            if trail_page is None:
-                raise JobNotFound(job_id)
-            trail, page = trail_page
-            rows, last = _fitting(page)
-            token = "" if last is None else self._tokens.encode(mark, last, trail.uid.hex())
-            return show(EventPage(rows, token))
-
-        return await self._readers.for_owner(owner, read_and_show)
-
     async def list_events(
         self,
         caller: str,
@@ -318,22 +287,27 @@ class Queries:
         page_token: str,
         show: Callable[[EventPage], R],
     ) -> R:
-        """Return `show` of a page of the events of an owner, or of all, that `keeps` keeps; raises PageTokenInvalid.
+        """Return `show` of a page of the events of a job, of an owner, or of all, that `keeps` keeps.
 
-        The read counts as the caller's. `keeps` is asked about no more than 1,000 events.
+        Raises JobNotFound, PageTokenInvalid. The read counts as the caller's. `keeps` is asked about no more than 1,000
+        events. All pages are of the first one's job.
         """
-        mark = request_mark("all events", query)
-        (after,) = await self._tokens.parse(page_token, mark, tuple[int]) or (None,)
+        mark = request_mark("events", query)
+        after, uid = await self._tokens.parse(page_token, mark, tuple[int, str]) or (None, "")
+        of_job = replace(query, uid=bytes.fromhex(uid)) if uid else query
 
         def read_and_show() -> R:
-            page = self._store.find_events(query, after, limit if query.is_indexed or not keeps else MAX_ASKED)
+            page = self._store.find_events(of_job, after, limit if query.is_indexed or not keeps else MAX_ASKED)
+            if page is None:
+                raise JobNotFound(job_id_of(query.job_key or ""))
             rows, last = _fitting(page)
             if keeps:
                 kept = [row for row in rows if keeps(row)]
                 if len(kept) > limit:
                     last = kept[limit - 1].position
                 rows = kept[:limit]
-            return show(EventPage(rows, "" if last is None else self._tokens.encode(mark, last)))
+            token = "" if last is None else self._tokens.encode(mark, last, (page.uid or b"").hex())
+            return show(EventPage(rows, token))
 
         return await self._readers.for_owner(caller, read_and_show)
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from msgspec.structs import replace
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -266,26 +267,21 @@ class ReadStore:
 
         return _events_read(rows, size, after, limit, position, trimmed)
 
-    def job_events(
-        self, job_key: str, uid: bytes | None, after: int | None, limit: int, *, newest_first: bool
-    ) -> tuple[Trail, EventPageRead] | None:
-        """Return a page of a job's trail, without artifacts; None when there is no such trail."""
-        with self._database.read() as connection:
-            trail = read_trail(connection, job_key, uid)
-            if trail is None:
-                return None
-            query = EventsWanted(job_key, newest_first=newest_first, begin=trail.begin, end=trail.end)
-            return trail, self._event_pages.read(connection, query, after, limit)
-
     def trail(self, job_key: str, uid: str) -> Trail | None:
         """Return the positions of the events of one of the jobs that have had a key, None without such a job."""
         with self._database.read() as connection:
             return read_trail(connection, job_key, uid_of(uid))
 
-    def find_events(self, query: EventsWanted, after: int | None, limit: int) -> EventPageRead:
-        """Return a page of events, without artifacts."""
+    def find_events(self, query: EventsWanted, after: int | None, limit: int) -> EventPageRead | None:
+        """Return a page of events, without artifacts; None when the job of the query has no trail."""
         with self._database.read() as connection:
-            return self._event_pages.read(connection, query, after, limit)
+            if query.job_key is None:
+                return self._event_pages.read(connection, query, after, limit)
+            trail = read_trail(connection, query.job_key, query.uid)
+            if trail is None:
+                return None
+            of_job = replace(query, begin=trail.begin, end=trail.end)
+            return replace(self._event_pages.read(connection, of_job, after, limit), uid=trail.uid)
 
     def last_owner(self, below: str) -> str | None:
         """Return the last owner of jobs whose name comes before another, None when there is none."""
