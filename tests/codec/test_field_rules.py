@@ -82,7 +82,7 @@ BROKEN: dict[str, tuple[Read, str]] = {
         created(retry_policy={"initial_backoff": Duration(seconds=1, nanos=-1)}),
         "value of 1 s and -1 ns must be a valid Duration",
     ),
-    "order": (listed(order=9), "value 9 must be one of CREATE_TIME, UPDATE_TIME, END_TIME, PRIORITY"),
+    "order": (listed(order=9), "value 9 must be one of CREATE_TIME_DESC, CREATE_TIME_ASC, UPDATE_TIME_DESC"),
     "page_size": (listed(page_size=-1), "value -1 must be at least 0"),
     "filter.states[0]": (listed(filter={"states": [77]}), "value 77 must be one of QUEUED, RUNNING"),
     "filter.max_priority": (listed(filter={"min_priority": 5, "max_priority": 4}), "value 4 must be at least min_"),
@@ -99,7 +99,7 @@ BROKEN: dict[str, tuple[Read, str]] = {
     "event_types[0]": (hooked("https://example.org/", event_types=[99]), "value 99 must be one of JOB_CREATED, "),
     "scope": (limited({}), "is required: set kind, label or each_value_of_label"),
     "group_by[0]": (
-        lambda: usage_requests.query_of(admin_service_pb2.GetUsageRequest(group_by=[9])),
+        lambda: usage_requests.query_of(admin_service_pb2.GetUsageRequest(group_by=[9]), ""),
         "value 9 must be DAY, OWNER, KEY or METHOD",
     ),
 }

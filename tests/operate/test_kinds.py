@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from jobledger_service.core.database.engines import Database
@@ -15,6 +16,8 @@ from tests.conftest import StartServer
 from tests.operate.conftest import Scrape, scrape_when
 from tests.stats.test_many_kinds import rows_read, steps
 from tests.support.api import Api, fresh_kind
+from tests.support.databases import new_database
+from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
 from tests.support.server import Server
 
 Connect = Callable[[Server], Api]
@@ -104,6 +107,44 @@ async def test_durations_waits_and_chunks_are_observed_by_kind(start_server: Sta
     waited = (stored.start_time.ToMicroseconds() - stored.create_time.ToMicroseconds()) / 1e6
     assert seen.value("jobledger_kind_job_duration_seconds_sum", kind=OTHER) == pytest.approx(took)
     assert seen.value("jobledger_kind_job_waiting_seconds_sum", kind=OTHER) == pytest.approx(waited)
+
+
+async def test_histograms_of_a_kind_observe_the_jobs_of_all_its_owners_once(
+    start_server: StartServer, store: str, tmp_path: Path
+):
+    database = new_database(store, tmp_path)
+    token = first_key(database)
+    metrics = {"metrics_listen": "127.0.0.1:0", "metrics_kinds": "1", "MEASURE_SECONDS": "0.05"}
+    server = start_server(database, auth="keys", **metrics)
+    admin = KeyedApi(server.target, token)
+    quiet, hostile = [
+        KeyedApi(server.target, (await admin.make(CALLER, WORKER, owner=owner)).token) for owner in ("quiet", "hostile")
+    ]
+    shared = fresh_kind()
+    held = await create_many(quiet, shared, 12)
+    before = scrape_when(server, lambda seen: kinds(seen) == {shared, OTHER} and seen.value(PENDING) == len(held))
+    ended = []
+    for api in quiet, hostile:
+        await api.create(shared)
+        [claimed] = await api.claim(shared)
+        await api.complete(claimed)
+        ended.append(await api.get(claimed.job_id))
+    for _ in range(5):  # kinds of its own: more than have metrics
+        own = fresh_kind()
+        await hostile.create(own)
+        await hostile.fail(*await hostile.claim(own), not_retryable=True)
+    names = ("job_duration_seconds", "attempt_duration_seconds", "job_waiting_seconds")
+    seen = scrape_when(server, lambda seen: observations(seen, OTHER)["job_duration_seconds"] == 5)
+    for kind, count in (shared, 2), (OTHER, 5):
+        more = {name: observations(seen, kind)[name] - observations(before, kind)[name] for name in names}
+        assert more == dict.fromkeys(names, count)
+    took = [(job.end_time.ToMicroseconds() - job.start_time.ToMicroseconds()) / 1e6 for job in ended]
+    assert seen.value("jobledger_kind_job_duration_seconds_sum", kind=shared) == pytest.approx(sum(took))
+    assert seen.value("jobledger_kind_jobs_queued", kind=shared) == len(held)
+    labels = [labels for name, labels, _ in seen.samples if name.startswith("jobledger_kind_")]
+    assert {name for names in labels for name in names} <= {"kind", "le"}, "no label names an owner"
+    for api in admin, quiet, hostile:
+        await api.channel.close()
 
 
 async def test_a_job_that_is_held_or_retried_does_not_look_old(start_server: StartServer, connect: Connect, kind: str):
