@@ -35,7 +35,7 @@ GENERATED ?= client/jobledger_client/_generated
 AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null),HEAD)
 
 # The systems under examples/, each as a small program.
-EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
+EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing outbox
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo demo-replicas demo-failover example examples console gen gen-check fmt lint types test test-fast test-long test-console pictures fuzz soak torture check bench bench-batches bench-reads bench-targets bench-import bench-isolation bench-overload bench-peers seed dist docs docs-serve clean
@@ -51,7 +51,7 @@ $(READY): constraints.txt pyproject.toml protos/pyproject.toml client/pyproject.
 	@echo "  1 of 4: a virtual environment" && $(PYTHON) -m venv $(VENV)
 	@echo "  2 of 4: pip" && $(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip==26.3'
 	@echo "  3 of 4: the tools and libraries of the tests" && $(BIN)/python -m pip install --quiet -c constraints.txt --group dev
-	@echo "  4 of 4: Jobledger and its libraries" && $(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e protos -e 'client[cli,celery]' -e 'service[gs,redis,s3,seal]'
+	@echo "  4 of 4: Jobledger and its libraries" && $(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e protos -e 'client[cli,celery,outbox]' -e 'service[gs,redis,s3,seal]'
 	@touch $@
 
 $(PEERS): $(READY) bench/peers.txt

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from jobledger_client import celery, testing
+from jobledger_client import celery, outbox, testing
 from jobledger_client._public import HOMES
 
 GROUPS = {
@@ -22,6 +22,7 @@ def pages() -> Iterator[tuple[str, str]]:
         yield f"{page}.md", _page(GROUPS[page][0], "jobledger_client", names)
     yield "testing.md", _page("Testing", "jobledger_client.testing", testing.__all__)
     yield "celery.md", _page("Celery", "jobledger_client.celery", celery.__all__)
+    yield "outbox.md", _page("Outbox", "jobledger_client.outbox", outbox.__all__)
 
 
 def _page(title: str, module: str, names: list[str]) -> str:

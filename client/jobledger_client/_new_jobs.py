@@ -104,9 +104,8 @@ def batches(
     chunks = size = 0
     for job in jobs:
         request = create_request(job)
-        more, longer = _chunk_count(request), request.ByteSize()
-        full = len(batch) == MAX_BATCH_JOBS or chunks + more > MAX_BATCH_CHUNKS or size + longer > MAX_BATCH_BYTES
-        if batch and full:
+        more, longer = chunk_count(request), request.ByteSize()
+        if batch and not fits(len(batch) + 1, chunks + more, size + longer):
             yield batch, batch_request
             batch, batch_request = [], rpc.BatchCreateJobsRequest(validate_only=validate_only)
             chunks = size = 0
@@ -117,7 +116,13 @@ def batches(
         yield batch, batch_request
 
 
-def _chunk_count(request: rpc.CreateJobRequest) -> int:
+def fits(jobs: int, chunks: int, size: int) -> bool:
+    """Return whether one call may carry so many jobs, chunks and bytes."""
+    return jobs <= MAX_BATCH_JOBS and chunks <= MAX_BATCH_CHUNKS and size <= MAX_BATCH_BYTES
+
+
+def chunk_count(request: rpc.CreateJobRequest) -> int:
+    """Return how many chunks the job will have."""
     more = request.HasField("finalizer")
     if request.chunks or not request.HasField("item_count"):
         return max(len(request.chunks), 1) + more

@@ -7,7 +7,7 @@ import jobledger_client
 import pytest
 import typer
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto
-from jobledger_client import celery, testing
+from jobledger_client import celery, outbox, testing
 from jobledger_client.cli._main import application
 from jobledger_service.cli.main import cli as server_cli
 
@@ -79,6 +79,7 @@ def test_each_public_name_of_the_sdk_is_on_a_page():
         *(f"jobledger_client.{name}" for name in jobledger_client.__all__ if name != "__version__"),
         *(f"jobledger_client.testing.{name}" for name in testing.__all__),
         *(f"jobledger_client.celery.{name}" for name in celery.__all__),
+        *(f"jobledger_client.outbox.{name}" for name in outbox.__all__),
     ]
     assert sorted(listed) == sorted(public)
 

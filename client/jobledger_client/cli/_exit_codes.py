@@ -45,10 +45,10 @@ TABLE = (
     "66   the job, chunk, webhook or delivery does not exist",
     "69   the server is unreachable",
     "70   the server, or this command, has a defect",
-    "74   a file or a pipe could not be read or written",
+    "74   a file, a pipe or an outbox could not be read or written",
     "75   --timeout has passed, or the server is busy: repeat the command",
     "77   the API key does not permit the call",
-    "78   the extra `cli` is not installed",
+    "78   an extra, or the driver of a database, is not installed",
     "130  interrupted",
 )
 

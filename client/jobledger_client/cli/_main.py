@@ -7,7 +7,7 @@ import typer
 
 from jobledger_client import __version__
 from jobledger_client.cli import _error_output as error_output
-from jobledger_client.cli._admin import _limits, _pauses, _quotas, _stats, _usage, _webhooks, _workers
+from jobledger_client.cli._admin import _limits, _outbox, _pauses, _quotas, _stats, _usage, _webhooks, _workers
 from jobledger_client.cli._exit_codes import TABLE, USAGE
 from jobledger_client.cli._jobs import _change, _create, _export, _import, _read
 from jobledger_client.cli._live import _top, _watch
@@ -62,6 +62,7 @@ def application() -> typer.Typer:
         _usage,
         _quotas,
         _import,
+        _outbox,
     ):
         module.register(app)
     return app

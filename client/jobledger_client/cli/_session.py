@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from jobledger_client._connection import ConnectionOptions
 from jobledger_client._sync._client import JobClient
 from jobledger_client.cli import _json
 from jobledger_client.cli._connection import Notice
@@ -114,15 +115,23 @@ class Session:
         else:
             print(f"jobledger: {notice.sentence}", file=sys.stderr, flush=True)
 
+    @property
+    def target(self) -> str:
+        """The address of the server."""
+        return self._options.target or os.environ.get("JOBLEDGER_TARGET") or "127.0.0.1:7070"
+
     def client(self) -> JobClient:
         """Return a client for the server; a context manager."""
+        timeout = self._options.timeout or timedelta(seconds=10)
+        return JobClient(self.target, timeout=timeout, **self.connection_options())
+
+    def connection_options(self) -> ConnectionOptions:
+        """Return the key, the credentials and the metadata of a connection."""
         options = self._options
-        return JobClient(
-            options.target or os.environ.get("JOBLEDGER_TARGET") or "127.0.0.1:7070",
+        return ConnectionOptions(
             api_key=options.api_key,
             credentials=credentials_of(options.ca_file, options.cert_file, options.key_file, tls=options.tls),
             metadata=pairs("--metadata", options.metadata or ()),
-            timeout=options.timeout or timedelta(seconds=10),
         )
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.admin_service_pb2 import Quota, Usage
 from jobledger.v1.chunk_pb2 import Artifact, Attempt, Chunk
 from jobledger.v1.event_pb2 import Change, JobEvent
@@ -28,6 +29,9 @@ from jobledger_client._structs import plain
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json
 from jobledger_client.cli._queue_wait import held_by, is_waiting, seconds_waited, unclaimed
+
+if TYPE_CHECKING:
+    from jobledger_client.outbox import OutboxRow
 
 _WIDE = 110  # columns
 _VERDICTS = ("applied", "unchanged", "refused")
@@ -70,6 +74,19 @@ def paused_kinds(kinds: Iterable[PausedKind]) -> Table:
         by, reason = formatting.one_line(paused.paused_by), formatting.one_line(paused.reason)
         since = formatting.local_time(paused_kind_message(paused).pause_time)
         _row(table, paused.kind, since, by, reason)
+    return table
+
+
+def outbox_rows(rows: "Iterable[OutboxRow]") -> Table:
+    """Return rows of an outbox, one a row."""
+    columns = ("POSITION", "JOB", "KIND", "SINCE", "ATTEMPTS", "REASON", "MESSAGE")
+    table = _table(*columns, folding=("KIND", "REASON", "MESSAGE"))
+    for row in rows:
+        since = Timestamp()
+        since.FromMilliseconds(row.create_time)
+        texts = formatting.one_line(row.reason), formatting.one_line(row.message)
+        job = formatting.one_line(row.request.job_id), formatting.one_line(row.request.kind)
+        _row(table, str(row.position), *job, formatting.local_time(since), f"{row.attempts:,}", *texts)
     return table
 
 

@@ -1,0 +1,6 @@
+"""The example: `python -m examples.outbox`."""
+
+from .demo import main
+
+if __name__ == "__main__":
+    main()
