@@ -16,8 +16,8 @@ from examples.processes import BIN, LIMIT, say
 
 from .shop import KIND, orders
 
-ORDERS = 2_000
-KILLS = 15
+ORDERS = 500
+KILLS = 9
 PAUSE = 0.6
 
 
