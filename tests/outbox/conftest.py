@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobledger_client import AsyncJobClient, ChangeType, outbox
+from jobledger_client import AsyncJobClient, ChangeType, EventOrder, outbox
 from sqlalchemy import Engine, create_engine, func, make_url, select, text
 
 from tests.support.bounds import CALL_TIMEOUT, within
@@ -126,5 +126,7 @@ async def emptied(engine: Engine) -> None:
 
 async def created(client: AsyncJobClient, kind: str) -> list[str]:
     """Return the jobs that were created, in the order of the ledger, each as often as it was."""
-    events = client.list_events(kinds=[kind], change_types=[ChangeType.CREATED], oldest_first=True, page_size=500)
+    events = client.list_events(
+        kinds=[kind], change_types=[ChangeType.CREATED], order=EventOrder.POSITION_ASC, page_size=500
+    )
     return [event.job_id async for event in events]

@@ -124,7 +124,7 @@ class Relay(Runnable):
         The server returns a job that exists to an equal request, but would create one again that was deleted meanwhile.
         """
         created = []
-        for row in [row for row in pending.values() if row.generated_id and row.attempts > 1]:
+        for row in [row for row in pending.values() if row.generated_id and row.attempts > 1 and row.request.job_id]:
             try:
                 if await _was_created(client, row.request.job_id):
                     created.append(row.position)
@@ -206,7 +206,7 @@ class Relay(Runnable):
 async def _was_created(client: AsyncJobClient, job_id: str) -> bool:
     """Return whether the job exists, or existed: its trail remains after its deletion."""
     try:
-        await anext(aiter(client.list_job_events(job_id, page_size=1, timeout=_CALL_TIMEOUT)), None)
+        await anext(aiter(client.list_events(job_id, page_size=1, timeout=_CALL_TIMEOUT)), None)
     except JobNotFoundError:
         return False
     return True
