@@ -203,7 +203,7 @@ async def test_an_operators_limit_is_a_ceiling_for_the_owners_admin(
     await delete(lead, scope)
     ceiling = await set_to(admin, scope, 2, owner)
     assert (ceiling.max_running, ceiling.ceiling) == (2, 2)
-    with refused(*CEILING) as refusal:
+    with refused(grpc.StatusCode.FAILED_PRECONDITION, "LIMIT_CEILING") as refusal:
         await set_to(lead, scope, 3)
     assert refusal.metadata == {"scope": f"kind:{kind}", "ceiling": "2"}
     with refused(*CEILING):

@@ -141,7 +141,8 @@ async def test_usage_comes_in_pages(keyed: Keyed, admin: KeyedApi, as_holder: As
         ({"time_range": {"start_time": {"seconds": 2**40}}}, ["time_range.start_time"]),
         ({"time_range": {"start_time": {"seconds": 1}, "end_time": {"seconds": 1}}}, ["time_range"]),
         ({"group_by": [0, 17]}, ["group_by[0]", "group_by[1]"]),
-        ({"key_id": "x", "owner": "/", "page_size": 1}, ["key_id", "owner"]),
+        ({"key_id": "x", "page_size": 1}, ["key_id"]),
+        ({"owner": "/", "page_size": 1}, ["owner"]),
         ({"page_size": -1}, ["page_size"]),
     ],
 )

@@ -134,10 +134,10 @@ def test_limits_are_set_listed_and_deleted(shell: Shell, kind: str):
     for limit in own, of_ann | {"waiting": "0"}:
         assert any(limit.items() <= one.items() and one["updateTime"] for one in limits)
     listed = [line.split() for line in shell("limits", "list").splitlines()]
-    assert ["label", f"{kind}=ann", "5", "1", "0", "each", kind] in [words[:7] for words in listed]
+    assert ["label", f"{kind}=ann", "5", "5", "1", "0", "each", kind] in [words[:8] for words in listed]
     [of_bob] = [words for words in listed if f"{kind}=bob" in words]
-    assert (of_bob[:5], of_bob[-5:]) == (
-        ["label", f"{kind}=bob", "paused", "0", "0"],
+    assert (of_bob[:6], of_bob[-5:]) == (
+        ["label", f"{kind}=bob", "paused", "0", "0", "0"],
         ["caller", "the", "disk", "is", "full"],
     )
     for scope in (["--kind", kind], ["--each", kind], ["--label", f"{kind}=bob"]):

@@ -55,7 +55,7 @@ def test_h_is_help(words: list[str]):
         (["serve", "--no-such-option"], "No such option: --no-such-option (see jobledger-server serve --help)"),
         (["srve"], "No such command 'srve'"),
         (["backup"], "Missing argument 'file'"),
-        (["keys", "create", "x", "--role", "king"], "must be one of caller, worker, admin; got 'king'"),
+        (["keys", "create", "x", "--role", "king"], "must be one of caller, worker, admin, owner-admin; got 'king'"),
         (["keys", "create", "x", "--role", "caller", "--expires-in", "soon"], "must be a duration such as 30s"),
         (["health", "--timeout", "soon"], "must be a duration such as 30s, 5m, 2h or 7d; got 'soon'"),
     ],

@@ -40,14 +40,17 @@ MAY_BE_EMPTY = {"artifact_removals", "audit", "deleted_outputs", "deleted_versio
 
 
 def timeless(job: Job) -> Job:
-    """Return a job without what depends on the time, and without its etag."""
+    """Return a job without what depends on the time, and without its etag; zeros that have presence are there."""
     kept = Job()
     kept.CopyFrom(job)
     kept.ClearField("holds")
     kept.ClearField("etag")
+    kept.progress.percent += 0
     for chunk in kept.chunks:
         chunk.ClearField("holds")
         chunk.ClearField("next_attempt_time")
+        chunk.index += 0
+        chunk.progress.percent += 0
     return kept
 
 

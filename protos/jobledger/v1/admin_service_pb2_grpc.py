@@ -181,7 +181,7 @@ class AdminServiceServicer:
         """GetQuota returns the bounds of an owner, and how much of each it uses now; an owner without a quota has the server's
         defaults. A caller that is refused with QUOTA_EXCEEDED can read the quota with the same key.
 
-        Role: any, or ADMIN for another owner's quota. Class: READ.
+        Role: ANY, or ADMIN for another owner's quota. Class: READ.
         Errors: none of its own. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -192,7 +192,7 @@ class AdminServiceServicer:
         """ListQuotas returns a page of the quotas that were set, by owner, with their current use: with a key without ADMIN
         that of its owner, if it was set.
 
-        Role: any, or ADMIN for other owners' quotas. Class: READ.
+        Role: ANY, or ADMIN for other owners' quotas. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -94,14 +94,14 @@ class AdminServiceStub:
     """GetQuota returns the bounds of an owner, and how much of each it uses now; an owner without a quota has the server's
     defaults. A caller that is refused with QUOTA_EXCEEDED can read the quota with the same key.
 
-    Role: any, or ADMIN for another owner's quota. Class: READ.
+    Role: ANY, or ADMIN for another owner's quota. Class: READ.
     Errors: none of its own. Retry: safe.
     """
     ListQuotas: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListQuotasRequest, _admin_service_pb2.ListQuotasResponse]
     """ListQuotas returns a page of the quotas that were set, by owner, with their current use: with a key without ADMIN
     that of its owner, if it was set.
 
-    Role: any, or ADMIN for other owners' quotas. Class: READ.
+    Role: ANY, or ADMIN for other owners' quotas. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     DeleteQuota: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteQuotaRequest, _admin_service_pb2.DeleteQuotaResponse]
@@ -186,14 +186,14 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """GetQuota returns the bounds of an owner, and how much of each it uses now; an owner without a quota has the server's
     defaults. A caller that is refused with QUOTA_EXCEEDED can read the quota with the same key.
 
-    Role: any, or ADMIN for another owner's quota. Class: READ.
+    Role: ANY, or ADMIN for another owner's quota. Class: READ.
     Errors: none of its own. Retry: safe.
     """
     ListQuotas: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListQuotasRequest, _admin_service_pb2.ListQuotasResponse]  # type: ignore[assignment]
     """ListQuotas returns a page of the quotas that were set, by owner, with their current use: with a key without ADMIN
     that of its owner, if it was set.
 
-    Role: any, or ADMIN for other owners' quotas. Class: READ.
+    Role: ANY, or ADMIN for other owners' quotas. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     DeleteQuota: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteQuotaRequest, _admin_service_pb2.DeleteQuotaResponse]  # type: ignore[assignment]
@@ -317,7 +317,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """GetQuota returns the bounds of an owner, and how much of each it uses now; an owner without a quota has the server's
         defaults. A caller that is refused with QUOTA_EXCEEDED can read the quota with the same key.
 
-        Role: any, or ADMIN for another owner's quota. Class: READ.
+        Role: ANY, or ADMIN for another owner's quota. Class: READ.
         Errors: none of its own. Retry: safe.
         """
 
@@ -330,7 +330,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """ListQuotas returns a page of the quotas that were set, by owner, with their current use: with a key without ADMIN
         that of its owner, if it was set.
 
-        Role: any, or ADMIN for other owners' quotas. Class: READ.
+        Role: ANY, or ADMIN for other owners' quotas. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
 
