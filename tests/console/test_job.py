@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from jobledger.v1.chunk_pb2 import Artifact, WorkError
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, ChunkFailure, ProgressReport
 from jobledger_client import JobClient, RetryPolicy
@@ -107,3 +108,49 @@ def test_a_missing_job_and_the_commands_of_one(
     expect(page.locator("pre:visible")).to_contain_text(f"""-d '{{"job_id": "{kind}"}}'""")
     client.delete_job(kind, force=True)
     page.get_by_text("deleted", exact=True).wait_for()
+
+
+@pytest.mark.guarantee("3d.8")
+@pytest.mark.parametrize("verb", ["Cancel", "Retry", "Priority", "Delete"])
+def test_a_verb_does_nothing_to_another_job_that_has_the_id_meanwhile(
+    console: Console, client: JobClient, open_page: OpenPage, kind: str, verb: str
+) -> None:
+    client.create_job(kind, job_id=kind, display_name="the first")
+    page = open_page(f"{console.address}/jobs/{kind}")
+    page.get_by_role("button", name=f"{verb} …").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("1 job selected.").wait_for()
+    client.delete_job(kind, force=True)
+    client.create_job(kind, job_id=kind, display_name="the second")
+    if verb in ("Retry", "Delete"):
+        client.cancel_job(kind)
+    before = client.get_job(kind)
+    expect(page.locator("h1")).to_have_text("the second")
+    dialog.get_by_role("button", name=f"{verb} 1 job").click()
+    dialog.get_by_text("0 applied, 0 unchanged, 1 refused").wait_for()
+    assert client.get_job(kind) == before
+    dialog.get_by_role("button", name="Close").click()
+
+    page.get_by_role("button", name=f"{verb} …").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name=f"{verb} 1 job").click()
+    dialog.get_by_text("1 applied, 0 unchanged, 0 refused").wait_for()
+
+
+def test_a_page_shows_the_claimable_chunks_and_the_unique_window(
+    console: Console, client: JobClient, open_page: OpenPage, kind: str
+) -> None:
+    window = timedelta(hours=36)
+    client.create_job(kind, job_id=kind, item_count=3, chunk_size=1, unique_key=kind, unique_window=window)
+    client.leases.claim_chunks([kind], worker="w")
+    page = open_page(f"{console.address}/jobs/{kind}")
+    expect(page.locator(".facts")).to_contain_text("Unique window")
+    page.get_by_role("button", name="Claimable now …").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("2 chunks, the next one first:").wait_for()
+    expect(dialog.get_by_role("listitem")).to_have_text(["chunk 1, attempt 1 of 3", "chunk 2, attempt 1 of 3"])
+    dialog.get_by_role("button", name="Close").click()
+    client.limits.pause_kind(kind)
+    page.get_by_role("button", name="Claimable now …").click()
+    page.get_by_role("dialog").get_by_text("No chunk may be claimed now.").wait_for()
+    client.limits.resume_kind(kind)

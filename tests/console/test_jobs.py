@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from jobledger_client import JobClient, JobState
 from playwright.sync_api import Page, expect
 
@@ -106,6 +107,26 @@ def test_selected_jobs_are_counted_and_then_cancelled(
     for number in (0, 1):
         assert jobs[f"{kind}-{number}"].state == JobState.CANCELLED
         assert jobs[f"{kind}-{number}"].cancel_reason.startswith("not needed any more")
+
+
+@pytest.mark.guarantee("3d.8")
+def test_a_selected_row_means_the_job_that_it_showed(
+    console: Console, client: JobClient, open_page: OpenPage, kind: str
+) -> None:
+    for number in range(2):
+        client.create_job(kind, job_id=f"{kind}-{number}")
+    page = open_page(f"{console.address}/?kind={kind}")
+    for number in range(2):
+        page.get_by_label(f"Select {kind}-{number}").check()
+    page.get_by_role("button", name="Cancel …").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("2 jobs selected.").wait_for()
+    client.delete_job(f"{kind}-0", force=True)
+    again = client.create_job(kind, job_id=f"{kind}-0").job
+    dialog.get_by_role("button", name="Cancel 2 jobs").click()
+    dialog.get_by_text(f"1 applied, 0 unchanged, 1 refused. First refusal: {kind}-0").wait_for()
+    assert client.get_job(f"{kind}-0") == again
+    assert client.get_job(f"{kind}-1").state == JobState.CANCELLED
 
 
 def test_all_that_match_get_a_priority(console: Console, client: JobClient, open_page: OpenPage, kind: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,7 +10,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.chunk_pb2 import Attempt, Chunk, ChunkRange
 from jobledger.v1.event_pb2 import JobEvent
 from jobledger.v1.job_pb2 import Job
-from jobledger_client import AsyncJobClient, AttemptOutcome, ChangeType, ChunkState, JobView, WatchMessageType
+from jobledger_client import (
+    AsyncJobClient,
+    AttemptOutcome,
+    ChangeType,
+    ChunkState,
+    JobNotFoundError,
+    JobView,
+    WatchMessageType,
+)
 
 from jobledger_console.streams import WatchMessage
 
@@ -75,19 +84,22 @@ class JobModel:
             job = await client.get_job(self._job_id, view=JobView.FULL, owner=self._owner)
             self._take_job(job)
             self._take_chunks(job.chunks)
-            await self._load_chunks(client, job.next_chunks_page_token)
-            await self._load_attempts(client)
-            self._is_loaded = True
+            with suppress(JobNotFoundError):  # it is gone meanwhile, as the watch tells; another one is still to load
+                await self._load_chunks(client, job.uid, job.next_chunks_page_token)
+                await self._load_attempts(client, job.uid)
+                self._is_loaded = True
 
-    async def _load_chunks(self, client: AsyncJobClient, page_token: str) -> None:
+    async def _load_chunks(self, client: AsyncJobClient, uid: str, page_token: str) -> None:
         if page_token:
-            pages = client.list_chunks(self._job_id, page_size=_PAGE_SIZE, page_token=page_token, owner=self._owner)
+            pages = client.list_chunks(
+                self._job_id, uid=uid, page_size=_PAGE_SIZE, page_token=page_token, owner=self._owner
+            )
             async for page in pages.pages():
                 self._take_chunks(page.chunks)
 
-    async def _load_attempts(self, client: AsyncJobClient) -> None:
+    async def _load_attempts(self, client: AsyncJobClient, uid: str) -> None:
         count = 0
-        pages = client.list_attempts(self._job_id, page_size=_PAGE_SIZE, owner=self._owner)
+        pages = client.list_attempts(self._job_id, uid=uid, page_size=_PAGE_SIZE, owner=self._owner)
         async for page in pages.pages():
             for attempt in page.attempts:
                 self._take_attempt(attempt)
@@ -99,7 +111,7 @@ class JobModel:
     @property
     def needs_loading(self) -> bool:
         """Whether changes were missed since it was loaded."""
-        return not self._is_loaded and not self._lock.locked()
+        return not (self._is_loaded or self.is_deleted or self._lock.locked())
 
     def miss(self) -> None:
         """Note that changes were missed."""

@@ -10,7 +10,7 @@ from nicegui import ui
 from jobledger_console.components.messages import show_empty
 from jobledger_console.components.table import Column, DataTable, Row, link_cell
 from jobledger_console.jobs.bulk_dialog import ask
-from jobledger_console.jobs.verbs import VERBS, Target
+from jobledger_console.jobs.verbs import VERBS
 from jobledger_console.page import Page, PageKind
 from jobledger_console.pages.statistics import SpanView
 from jobledger_console.wording import percent, plural
@@ -84,7 +84,7 @@ class FailuresView(SpanView):
             "end_time": (self._since, None),
             "owner": self._page.owner,
         }
-        ask(self._page, _RETRY, Target(filter=chosen))
+        ask(self._page, _RETRY, chosen)
 
 
 def _key(group: FailureGroup) -> str:

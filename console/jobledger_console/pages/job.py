@@ -12,7 +12,7 @@ from jobledger_console.components.parts import Part
 from jobledger_console.elements import element, notify
 from jobledger_console.jobs.bulk_dialog import ask
 from jobledger_console.jobs.model import JobModel
-from jobledger_console.jobs.verbs import VERBS, Target
+from jobledger_console.jobs.verbs import VERBS, NamedJobs
 from jobledger_console.page import Page, PageKind
 from jobledger_console.pages import job_summary as summary
 from jobledger_console.pages.job_chunks import ChunkCharts
@@ -126,8 +126,9 @@ class JobView:
         job, is_deleted = self._model.job, self._model.is_deleted
         if job is None:
             return
-        self._title.show((job.revision, is_deleted), lambda: summary.show_title(job, is_deleted=is_deleted))
-        self._actions.show(is_deleted, self._show_actions)
+        shown = job.uid, job.revision, is_deleted
+        self._title.show(shown, lambda: summary.show_title(job, is_deleted=is_deleted))
+        self._actions.show((is_deleted, job.uid), lambda: self._show_actions(job.uid))
         self._error.show(job.error.SerializeToString(), lambda: summary.show_error_of(job))
         self._facts.show(summary.facts(job), lambda: summary.show_about(job))
         self._stages.show(summary.stages(job), lambda: summary.show_stages(job))
@@ -137,9 +138,9 @@ class JobView:
             lambda: summary.show_artifacts(sorted(job.artifacts.items(), key=lambda named: named[0]), job.result_uri),
         )
 
-    def _show_actions(self) -> None:
+    def _show_actions(self, uid: str) -> None:
         if self._page.access.may_write and not self._model.is_deleted:
-            jobs = Target([self._job_id], owner=self._owner)
+            jobs = NamedJobs({self._job_id: uid}, self._owner)
             for verb in VERBS:
                 show_button(f"{verb.button} …", partial(ask, self._page, verb, jobs))
 

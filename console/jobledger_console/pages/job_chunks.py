@@ -10,7 +10,7 @@ from nicegui import ui
 from jobledger_console.components.charts import axis, show_chart, theme_colour
 from jobledger_console.components.chunk_map import ChunkMap
 from jobledger_console.components.dialogs import Dialog
-from jobledger_console.components.messages import show_heading
+from jobledger_console.components.messages import show_button, show_heading
 from jobledger_console.components.states import show_state, words
 from jobledger_console.components.timeline import TimelineChart
 from jobledger_console.elements import element
@@ -20,6 +20,7 @@ from jobledger_console.page import Page
 from jobledger_console.pages.job_summary import show_artifacts
 from jobledger_console.wording import clock, duration, plural
 
+_MAX_CLAIMABLE: Final = 100
 _LEGEND: Final = ("PENDING", "PROCESSING", "COMPLETED", "FAILED", "CANCELLED")
 _OUTCOMES: Final = ("PROCESSING", "COMPLETED", "FAILED", "EXPIRED", "TIMED_OUT", "RELEASED", "CANCELLED")
 
@@ -36,6 +37,7 @@ class ChunkCharts:
             show_heading("Chunks")
             _show_legend(_LEGEND)
             self._map = ChunkMap(self.open)
+            show_button("Claimable now …", lambda: page.spawn(self._open_claimable()), classes="small")
         with ui.element("section").classes("card"):
             show_heading("Attempts by worker")
             _show_legend(_OUTCOMES)
@@ -80,12 +82,35 @@ class ChunkCharts:
         chunk = self._model.chunks.get(index)
         dialog = Dialog(f"Chunk {index}")
         dialog.set_buttons()
-        pages = self._page.client.list_attempts(self._job_id, chunk_index=index, page_size=100, owner=self._owner)
+        pages = self._page.client.list_attempts(
+            self._job_id, chunk_index=index, page_size=100, uid=self._uid(), owner=self._owner
+        )
         attempts = (await pages.page()).attempts
         with dialog.body:
             if chunk is not None:
                 _show_chunk(chunk)
             _show_attempts(list(attempts))
+
+    async def _open_claimable(self) -> None:
+        """Show the chunks that a worker may claim now, in the order in which claims get them."""
+        dialog = Dialog("Claimable chunks")
+        dialog.set_buttons()
+        pages = self._page.client.list_chunks(
+            self._job_id, claimable=True, page_size=_MAX_CLAIMABLE, uid=self._uid(), owner=self._owner
+        )
+        page = await pages.page()
+        with dialog.body:
+            if not page.chunks:
+                element("p", "No chunk may be claimed now.", classes="count")
+                return
+            more = "or more, " if page.next_page_token else ""
+            element("p", f"{plural(len(page.chunks), 'chunk')}, {more}the next one first:", classes="count")
+            with ui.element("ul").classes("sample"):
+                for chunk in page.chunks:
+                    element("li", f"chunk {chunk.index:,}, attempt {chunk.attempt + 1} of {chunk.max_attempts}")
+
+    def _uid(self) -> str:
+        return self._model.job.uid if self._model.job is not None else ""
 
 
 def _show_legend(names: tuple[str, ...]) -> None:

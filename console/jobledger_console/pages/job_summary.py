@@ -18,7 +18,7 @@ from jobledger_console.elements import element
 from jobledger_console.wording import clock, duration, local_time, percent, plural, rate, seconds, size, spoken
 
 TimeField: TypeAlias = Literal["schedule_time", "start_time", "end_time", "expire_time"]
-LimitField: TypeAlias = Literal["run_timeout", "attempt_timeout"]
+SpanField: TypeAlias = Literal["run_timeout", "attempt_timeout", "unique_window"]
 
 _PREVIEWS: Final = {"image": "img", "audio": "audio", "video": "video"}
 _MAX_JSON: Final = 20_000
@@ -28,9 +28,10 @@ _TIMES: Final[tuple[tuple[str, TimeField], ...]] = (
     ("Ended", "end_time"),
     ("Expires", "expire_time"),
 )
-_LIMITS: Final[tuple[tuple[str, LimitField], ...]] = (
+_SPANS: Final[tuple[tuple[str, SpanField], ...]] = (
     ("Run timeout", "run_timeout"),
     ("Attempt timeout", "attempt_timeout"),
+    ("Unique window", "unique_window"),
 )
 
 
@@ -92,7 +93,7 @@ def facts(job: Job) -> list[tuple[str, str]]:
     named.append(
         ("Attempts", f"{job.retry_policy.max_attempts} a chunk, {words(FailurePolicy(job.failure_policy).name)}")
     )
-    named += [(name, duration(seconds(getattr(job, field)))) for name, field in _LIMITS if job.HasField(field)]
+    named += [(name, duration(seconds(getattr(job, field)))) for name, field in _SPANS if job.HasField(field)]
     texts = (("Unique key", job.unique_key), ("Cancelled because", job.cancel_reason))
     named += [(name, text) for name, text in texts if text]
     if job.labels:

@@ -17,7 +17,7 @@ from jobledger_console.components.table import Column, DataTable, Row, link_cell
 from jobledger_console.jobs.bulk_dialog import ask
 from jobledger_console.jobs.live_list import JobList
 from jobledger_console.jobs.query import DEFAULT_SIZE, InvalidQueryError, JobQuery
-from jobledger_console.jobs.verbs import VERBS, Target
+from jobledger_console.jobs.verbs import VERBS, NamedJobs, Target
 from jobledger_console.page import Page, PageKind
 from jobledger_console.pages.reading import show_owner
 from jobledger_console.streams import Open, WatchMessage
@@ -70,7 +70,8 @@ class _Drawn:
     empty: ui.element
     paging: ui.element
     actions: ui.element
-    selected: list[str] = field(default_factory=list)
+    selected: dict[str, str] = field(default_factory=dict)
+    """The job_ids of the selected rows, with the uids of the jobs that they showed then."""
 
 
 class JobsView:
@@ -240,7 +241,8 @@ class JobsView:
         self._change(order=next(order for order, sort in _SORTED.items() if sort == (column, ascending)))
 
     def _select(self, names: list[str]) -> None:
-        self._drawn.selected = names
+        shown, selected = {job.job_id: job.uid for job in self._list.jobs}, self._drawn.selected
+        self._drawn.selected = {name: selected.get(name) or shown.get(name, "") for name in names}
         self._draw_actions()
 
     def _draw_actions(self) -> None:
@@ -251,11 +253,10 @@ class JobsView:
             return
         with drawn.actions:
             if drawn.selected:
-                self._show_verbs(
-                    f"{plural(len(drawn.selected), 'job')} selected:", Target(drawn.selected, owner=self.query.owner)
-                )
+                jobs = NamedJobs(drawn.selected, self.query.owner)
+                self._show_verbs(f"{plural(len(drawn.selected), 'job')} selected:", jobs)
             elif self.query.has_condition:
-                self._show_verbs("All that match:", Target(filter=self.query.fields()))
+                self._show_verbs("All that match:", self.query.fields())
             else:
                 ui.label("Select jobs, or filter, to change many at once.").classes("quiet")
 
