@@ -14,7 +14,10 @@ from tests.support.states import CHUNK_COMPLETED, COMPLETED
 from tests.support.watching import BOOKMARK, DELETED, LEFT, SNAPSHOT
 from tests.watch.conftest import Watching
 
-pytestmark = pytest.mark.long  # thousands of large messages
+pytestmark = [
+    pytest.mark.long,  # thousands of large messages
+    pytest.mark.one_store("messages wait, and are merged, in the server"),
+]
 
 LATEST, EVERY = WatchMode.WATCH_MODE_LATEST, WatchMode.WATCH_MODE_EVERY
 Connect = Callable[..., Api]
