@@ -32,7 +32,9 @@ async def test_limits_are_set_listed_and_deleted(client: AsyncJobClient, label: 
     scopes = [for_each(label), for_kind(label), for_label(label, "ann")]
     made = [await client.limits.set_limit(scope, number, reason="full") for number, scope in enumerate(scopes)]
     assert all(one.update_time for one in made)
-    expected = [Limit(scope, number, reason="full", set_by="caller") for number, scope in enumerate(scopes)]
+    expected = [
+        Limit(scope, number, reason="full", set_by="caller", ceiling=number) for number, scope in enumerate(scopes)
+    ]
     assert [replace(one, update_time=None) for one in made] == expected
     mine = [one for one in await client.limits.list_limits() if label in (one.scope.kind, one.scope.label)]
     assert mine == made

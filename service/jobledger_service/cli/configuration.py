@@ -11,7 +11,7 @@ from jobledger_client.cli._error_output import TRACEBACK
 from jobledger_service.core.database.engines import without_password
 from jobledger_service.settings import PREFIX, SETTINGS
 
-CLIENT_VARIABLES: Final = frozenset({"JOBLEDGER_API_KEY", "JOBLEDGER_TARGET", TRACEBACK})
+CLIENT_VARIABLES: Final = frozenset({"JOBLEDGER_API_KEY", "JOBLEDGER_TARGET", "JOBLEDGER_OUTBOX_DATABASE", TRACEBACK})
 """The variables of the SDK's command line: a machine may have all of them."""
 
 MASK: Final = "***"
