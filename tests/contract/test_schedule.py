@@ -141,8 +141,9 @@ async def test_a_scheduled_job_takes_no_slot_before_its_time_and_queues_for_it_t
     other = await api.create(kind)
     assert not other.holds
     async with api.watch_job(job.job_id) as watch:
+        await watch.change()  # the snapshot, before the change
         await reschedule(api, job.job_id, None)
-        _, changed = await watch.changes(2)
+        changed = await watch.change()
     [hold] = changed.job.holds
     assert (hold.reason, hold.scope) == (HOLD_REASON_LIMIT, kind_scope(kind))
     await api.cancel(other.job_id)
