@@ -17,7 +17,9 @@ TOO_MANY = 10_001
 GIVEN = {"job_id": "j", "webhook_id": "w", "delivery_id": "d"}
 """Without these a request is refused before its lists are read."""
 CLAIMS = {
-    f"{method}.claim.{name}" for method in ("CompleteChunks", "FailChunks", "ReleaseChunks") for name in ("kinds", "job_ids", "owners")
+    f"{method}.claim.{name}"
+    for method in ("CompleteChunks", "FailChunks", "ReleaseChunks")
+    for name in ("kinds", "job_ids", "owners")
 }
 UNREAD = {"CreateApiKey.roles", "CreateApiKey.served_owners", "ListWebhookDeliveries.states", *CLAIMS}
 """Not read: the server has neither keys nor that webhook, and the reports beside a claim are refused first."""
