@@ -6,6 +6,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 from jobledger.v1.admin_service_pb2 import GetUsageRequest, ListApiKeysRequest
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchMode
@@ -40,18 +41,28 @@ MAY_BE_EMPTY = {"artifact_removals", "audit", "deleted_outputs", "deleted_versio
 
 
 def timeless(job: Job) -> Job:
-    """Return a job without what depends on the time, and without its etag; zeros that have presence are there."""
+    """Return a job without what depends on the time, and without its etag and zeros, which later versions show."""
     kept = Job()
     kept.CopyFrom(job)
     kept.ClearField("holds")
     kept.ClearField("etag")
-    kept.progress.percent += 0
     for chunk in kept.chunks:
         chunk.ClearField("holds")
         chunk.ClearField("next_attempt_time")
-        chunk.index += 0
-        chunk.progress.percent += 0
+    _clear_zeros(kept)
     return kept
+
+
+def _clear_zeros(message: Message) -> None:
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            if not field.is_repeated and not value:
+                message.ClearField(field.name)
+        elif field.message_type.GetOptions().map_entry:
+            continue
+        else:
+            for inner in value if field.is_repeated else (value,):
+                _clear_zeros(inner)
 
 
 async def rest(api: KeyedApi, cursor: bytes) -> list[tuple[int, str, int]]:
