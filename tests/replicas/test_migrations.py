@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from tests.replicas.conftest import SETTINGS
+from tests.replicas.test_lost_database import blocked
 from tests.support.bounds import BOUND
 from tests.support.databases import new_database
 from tests.support.postgres import address
@@ -84,6 +85,23 @@ def test_several_migrations_at_once_all_succeed_and_make_one_ledger(empty: str):
     ]
     with connect_to_database(empty) as connection:
         assert connection.execute("SELECT count(*) FROM ledger").fetchone() == (1,)
+
+
+@pytest.mark.guarantee("3d.12")
+def test_a_migration_breaks_off_no_transaction_that_uses_the_tables(empty: str):
+    assert migrate(empty)[0] == 0
+    with connect_to_database(empty) as connection, ThreadPoolExecutor(1) as threads:
+        connection.execute("UPDATE alembic_version SET version_num = '0006'")
+        connection.execute("ALTER TABLE limits DROP COLUMN ceiling")
+        connection.execute("DROP INDEX api_keys_by_owner")
+        with connection.transaction():
+            connection.execute("UPDATE api_keys SET key_id = key_id")
+            running = threads.submit(migrate, empty)
+            blocked(empty)
+            assert connection.execute("SELECT count(*) FROM limits").fetchone() == (0,), "another of its tables"
+            assert not running.done()
+        assert running.result(timeout=BOUND)[0] == 0
+    assert migrate(empty, "--check")[0] == 0
 
 
 def test_a_database_that_is_not_there_is_reported_in_a_sentence(empty: str, tmp_path: Path):

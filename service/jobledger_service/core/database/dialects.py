@@ -119,6 +119,10 @@ class Dialect(Protocol):
     def lock(self, connection: Connection, *names: str) -> None:
         """Wait until this transaction is the only one doing any of `names`."""
 
+    def lock_tables(self, connection: Connection, names: Sequence[str], seconds: float) -> bool:  # noqa: ARG002  as above
+        """Return whether nobody else reads or writes these tables until the transaction ends; wait for that so long."""
+        return True
+
     def announce_ready(self, connection: Connection, ready: Mapping[Queue, int]) -> None:
         """Notify other replicas, when the transaction commits, how many chunks wait again, by queue."""
 

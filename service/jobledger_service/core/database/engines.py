@@ -21,7 +21,7 @@ from jobledger_service.core.model.refusals.limit_errors import ReadTooLong
 from .beginning import TERM, Beginning, Beginnings
 from .dialects import Dialect
 from .history import History, StaleDatabaseError
-from .rows.writes import RejectedStatementError
+from .rows.writes import ConflictError, RejectedStatementError
 from .time_limits import Deadline, TimeLimits
 from .writer_level import WRITTEN_LABELS
 
@@ -241,6 +241,8 @@ class Database:
                     raise StoreUnavailable from error.orig
                 raise ReadTooLong(read_seconds) from error.orig
             meaning = self.dialect.ledger_error(error)
+            if read_seconds is not None and isinstance(meaning, ConflictError):
+                meaning = StoreUnavailable()  # it was broken off for the other one, and may be repeated
             if isinstance(meaning, StoreUnavailable):
                 self.availability.failed()
                 log.error("the database fails", why=str(error.orig))  # noqa: TRY400  a sentence says it all

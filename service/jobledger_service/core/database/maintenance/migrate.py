@@ -1,10 +1,12 @@
 """Creates and upgrades the schema, and checks whether it matches this version."""
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import structlog
 from sqlalchemy import Connection, insert, inspect, select
 
 from jobledger_service.core.database.engines import Database
@@ -14,6 +16,14 @@ from jobledger_service.core.model.history.writer_level import WRITER_LEVEL, may_
 
 from .epochs import epoch_values
 
+log = structlog.get_logger(__name__)
+
+ATTEMPT_SECONDS: Final = 0.5
+"""How long the tables are awaited at a time: less than the second after which PostgreSQL looks for deadlocks."""
+PAUSE_SECONDS: Final = 0.1
+MAX_ATTEMPTS: Final = 1_000
+"""Within ten minutes."""
+ATTEMPTS_PER_LINE: Final = 20
 MIGRATIONS: Final = Path(__file__).parents[1] / "migrations"
 VERSIONS: Final = MIGRATIONS / "versions"
 """The migrations of this version of the server, one file each, in the order of their names."""
@@ -33,6 +43,7 @@ def upgrade(database: Database, versions: Sequence[Path] = (VERSIONS,)) -> bool:
         database.dialect.lock(connection, "migrate")
         if _is_current(connection, versions):
             return False
+        _lock_tables(database, connection)
         _migrate(connection, versions)
         if connection.execute(select(ledger.c.id)).first() is None:
             values = {"id": 1, "position": 0, "trimmed": 0, "commit_time": 0, "label_indexes": "{}", **epoch_values()}
@@ -75,6 +86,21 @@ def _is_current(connection: Connection, versions: Sequence[Path]) -> bool:
             " upgrade this server"
         )
     return True
+
+
+def _lock_tables(database: Database, connection: Connection) -> None:
+    """Lock all tables for a migration, which steps back while others use them; raises SchemaError in the end.
+
+    A migration that waited with some of them locked would be in a deadlock with a transaction that has others.
+    """
+    names = sorted(inspect(connection).get_table_names())
+    for attempt in range(MAX_ATTEMPTS):
+        if not names or database.dialect.lock_tables(connection, names, ATTEMPT_SECONDS):
+            return
+        if attempt % ATTEMPTS_PER_LINE == 0:
+            log.info("the migration waits until nobody reads or writes for a moment")
+        time.sleep(PAUSE_SECONDS)  # in which the others go on
+    raise SchemaError("the tables are in use all the time: end long reads, such as exports, and run it again")
 
 
 def _migrate(connection: Connection, versions: Sequence[Path]) -> None:

@@ -154,6 +154,21 @@ class Postgres(Dialect):
     def lock(self, connection: Connection, *names: str) -> None:
         connection.execute(_LOCK, {"names": names})
 
+    def lock_tables(self, connection: Connection, names: Sequence[str], seconds: float) -> bool:
+        [had] = connection.execute(select(func.current_setting("statement_timeout"))).scalars()
+        preparer = connection.dialect.identifier_preparer
+        locks = f"LOCK TABLE {', '.join(map(preparer.quote, names))} IN ACCESS EXCLUSIVE MODE"
+        try:
+            with connection.begin_nested():
+                _set_statement_timeout(connection, f"{round(seconds * 1_000)}")
+                connection.exec_driver_sql(locks)
+        except DBAPIError as error:
+            if not self.was_cancelled(error):
+                raise
+            return False
+        _set_statement_timeout(connection, had)
+        return True
+
     def announce_ready(self, connection: Connection, ready: Mapping[Queue, int]) -> None:
         payloads = [{"payload": "\n".join((self.name, *queue, str(count)))} for queue, count in ready.items()]
         connection.execute(select(func.pg_notify(CHANNEL, bindparam("payload"))), payloads)
@@ -181,6 +196,10 @@ class Postgres(Dialect):
         if not state and type(error.orig).__name__ in ("DataError", "NotSupportedError", "ProgrammingError"):
             return RejectedStatementError(str(error.orig))
         return StoreUnavailable()
+
+
+def _set_statement_timeout(connection: Connection, value: str) -> None:
+    connection.execute(select(func.set_config("statement_timeout", value, true())))
 
 
 def _lock_number(name: str | ColumnElement[str]) -> ColumnElement[int]:
