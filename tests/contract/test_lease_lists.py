@@ -70,7 +70,7 @@ async def test_more_than_a_thousand_are_refused(api: Api, kind: str, call: Call)
     job = await api.create(kind, item_count=1_001, chunk_size=1)
     claimed: list[ClaimedChunk] = []
     while len(claimed) < 1_001:  # a commit that others share may have room for some
-        claimed += await api.claim(kind, min(1_001 - len(claimed), 1_000))
+        claimed += await api.claim(kind, min(1_001 - len(claimed), 1_000), lease_duration={"seconds": 3_600})
     before = await api.get(job.job_id)
     with invalid(call.field):
         await call.send(api, [one.lease.token for one in claimed])
