@@ -5,7 +5,7 @@ from uuid import UUID
 import grpc
 import pytest
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import EventOrder, ListEventsRequest
+from jobledger.v1.job_service_pb2 import EventOrder, ListAttemptsRequest, ListEventsRequest
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
@@ -114,3 +114,23 @@ async def test_a_watch_ends_with_its_job_and_the_next_one_is_another(api: Api, k
     assert (deleted.type, deleted.job.uid, deleted.event.uid) == (DELETED, first.uid, first.uid)
     async with api.watch_job(kind, cursor=deleted.cursor) as watch:
         assert (await watch.message()).job.uid == second.uid
+
+
+@pytest.mark.guarantee("3b.8")
+async def test_pages_of_chunks_and_attempts_do_not_go_on_in_a_later_job_of_the_same_id(api: Api, kind: str):
+    await api.create(kind, job_id=kind, item_count=1_001, chunk_size=1)
+    await api.release(*await api.claim(kind, 2))
+    of_view = (await api.get(kind)).next_chunks_page_token
+    of_chunks = (await api.list_chunks(kind, page_size=1)).next_page_token
+    of_attempts = (await api.jobs.ListAttempts(ListAttemptsRequest(job_id=kind, page_size=1))).next_page_token
+    assert all((of_view, of_chunks, of_attempts))
+    assert len((await api.list_chunks(kind, page_token=of_view)).chunks) == 1
+    await delete(api, kind)
+    await api.create(kind, job_id=kind, item_count=1_001, chunk_size=1)
+    await api.release(*await api.claim(kind, 2))
+    for token in of_view, of_chunks:
+        with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
+            await api.list_chunks(kind, page_token=token)
+    with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
+        await api.jobs.ListAttempts(ListAttemptsRequest(job_id=kind, page_token=of_attempts))
+    assert len((await api.list_chunks(kind, page_size=1)).chunks) == 1

@@ -131,9 +131,10 @@ async def test_a_page_token_that_was_made_elsewhere_is_refused(hostile: KeyedApi
     chunks = ListChunksRequest(job_id=job.job_id, page_size=1)
     token = (await hostile.jobs.ListChunks(chunks)).next_page_token
     mac, content = raw(token)[:MAC_BYTES], raw(token)[MAC_BYTES:]
+    assert content.count(b",0,") == 1, "the index"
     deep = b"[" * 100_000
     for page_token in (
-        encoded(mac + content.replace(b",0]", b",1099511627776]")),
+        encoded(mac + content.replace(b",0,", b",1099511627776,")),
         encoded(mac + deep[:2_000]),
         encoded(mac + deep),
         encoded(bytes(16) + content),

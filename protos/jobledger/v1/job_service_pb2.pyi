@@ -823,7 +823,7 @@ class ListChunksRequest(_message.Message):
     """
     uid: _builtins.str
     """uid is Job.uid of the job that is meant: when the job_id has another job, or none, the call is refused with
-    JOB_NOT_FOUND. A page_token is valid with it and without. Empty: no condition.
+    JOB_NOT_FOUND, as is one with a page_token of another job's page. Empty: no other condition.
     """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_chunk_pb2.ChunkState.ValueType]:
@@ -915,7 +915,7 @@ class ListAttemptsRequest(_message.Message):
     """
     uid: _builtins.str
     """uid is Job.uid of the job that is meant: when the job_id has another job, or none, the call is refused with
-    JOB_NOT_FOUND. A page_token is valid with it and without. Empty: no condition.
+    JOB_NOT_FOUND, as is one with a page_token of another job's page. Empty: no other condition.
     """
     def __init__(
         self,

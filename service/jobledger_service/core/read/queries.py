@@ -203,7 +203,8 @@ class Queries:
         if read is None or not read.more_chunks:
             return read
         last = read.chunks[-1].index if read.chunks else -1
-        return replace(read, next_chunks=self._tokens.encode(_chunks_mark(read.key, frozenset()), last))
+        mark = _chunks_mark(read.key, frozenset())
+        return replace(read, next_chunks=self._tokens.encode(mark, last, read.create_time))
 
     async def list_jobs(
         self,
@@ -251,30 +252,37 @@ class Queries:
         claimable: bool = False,
         uid: str = "",
     ) -> R:
-        """Return `show` of a page of a job's chunks, by index; raises JobNotFound, PageTokenInvalid."""
+        """Return `show` of a page of a job's chunks, by index; raises JobNotFound, PageTokenInvalid.
+
+        All pages are of the first one's job.
+        """
         key = job_key(owner, job_id)
         mark = _chunks_mark(key, states, claimable=claimable)
-        (after,) = await self._tokens.parse(page_token, mark, tuple[int]) or (-1,)
+        after, created = await self._tokens.parse(page_token, mark, tuple[int, Micros]) or (-1, None)
 
         def read_and_show() -> R:
-            read = self._store.list_chunks(key, states, after, limit, claimable=claimable, uid=uid)
+            read = self._store.list_chunks(key, states, after, limit, claimable=claimable, uid=uid, create_time=created)
             if read is None:
                 raise JobNotFound(job_id, uid)
-            return show(ChunkPage(read, self._tokens.encode(mark, read.last) if read.more else ""))
+            return show(ChunkPage(read, self._tokens.encode(mark, read.last, read.create_time) if read.more else ""))
 
         return await self._readers.for_owner(owner, read_and_show)
 
     async def list_attempts(self, query: AttemptsWanted, page_token: str, show: Callable[[AttemptPage], R]) -> R:
-        """Return `show` of a page of attempts, by chunk and number; raises JobNotFound, PageTokenInvalid."""
+        """Return `show` of a page of attempts, by chunk and number; raises JobNotFound, PageTokenInvalid.
+
+        All pages are of the first one's job.
+        """
         mark = request_mark("attempts", query.job_key, query.chunk_index, query.task_id)
-        if place := await self._tokens.parse(page_token, mark, AttemptPlace):
-            query = replace(query, after=place)
+        if place := await self._tokens.parse(page_token, mark, tuple[int, int, Micros]):
+            *after, created = place
+            query = replace(query, after=AttemptPlace(*after), create_time=created)
 
         def read_and_show() -> R:
             read = self._store.list_attempts(query)
             if read is None:
                 raise JobNotFound(job_id_of(query.job_key), query.uid)
-            return show(AttemptPage(read, self._tokens.encode(mark, *read.last) if read.more else ""))
+            return show(AttemptPage(read, self._tokens.encode(mark, *read.last, read.create_time) if read.more else ""))
 
         return await self._readers.for_owner(owner_of(query.job_key), read_and_show)
 

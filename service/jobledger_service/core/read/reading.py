@@ -210,10 +210,12 @@ class ReadStore:
         *,
         claimable: bool = False,
         uid: str = "",
+        create_time: Micros | None = None,
     ) -> ChunksRead | None:
         """Return a job's chunks with an index above `after`, as many as fit into a reply; None without such a job.
 
-        Those that are `claimable` are PENDING, and nothing holds them.
+        Those that are `claimable` are PENDING, and nothing holds them. `create_time` is that of the job whose earlier
+        pages were read.
         """
         values = {
             "key": job_key,
@@ -222,30 +224,32 @@ class ReadStore:
             "states": self._database.dialect.key_values(sorted(states)),
         }
         with self._database.read() as connection:
-            is_job_paused = select(is_paused(jobs.c.owner, jobs.c.kind)).where(*_meant(job_key, uid))
-            paused = connection.scalar(is_job_paused)
-            if paused is None:
+            of_job = select(is_paused(jobs.c.owner, jobs.c.kind), jobs.c.create_time)
+            job = connection.execute(of_job.where(*_meant(job_key, uid, create_time))).first()
+            if job is None:
                 return None
+            paused, created = job
             if paused and claimable:
-                return ChunksRead([], Inputs(), Outputs(), after, more=False, unreadable=[], paused=True)
+                return ChunksRead([], Inputs(), Outputs(), after, paused=True, create_time=created)
             statement = self._chunks[bool(states), claimable]
             read = read_chunks(connection, statement, values, ByteBudget(REPLY.max_bytes), self._unreadable)
-        of_job, bad = read.of_job.get(job_key, []), {index for _, index in read.bad}
-        looked = sorted(bad.union(chunk.index for chunk in of_job))
+        fetched, bad = read.of_job.get(job_key, []), {index for _, index in read.bad}
+        looked = sorted(bad.union(chunk.index for chunk in fetched))
         last = looked[:limit][-1] if looked else after
         inputs = Inputs(None, read.inputs.get(job_key, {}))
         outputs = Outputs(None, read.outputs.get(job_key, {}))
         more = len(looked) > limit or not read.complete
-        shown = [chunk for chunk in of_job if chunk.index <= last]
-        return ChunksRead(shown, inputs, outputs, last, more, sorted(index for index in bad if index <= last), paused)
+        shown, unreadable = [chunk for chunk in fetched if chunk.index <= last], sorted(n for n in bad if n <= last)
+        return ChunksRead(shown, inputs, outputs, last, more, unreadable, paused, created)
 
     def list_attempts(self, query: AttemptsWanted) -> AttemptsRead | None:
         """Return a page of attempts, as many as fit into a reply; None when there is no such job."""
         with self._database.read() as connection:
-            exists = select(jobs.c.job_key).where(*_meant(query.job_key, query.uid))
-            if connection.execute(exists).first() is None:
+            meant = _meant(query.job_key, query.uid, query.create_time)
+            created = connection.scalar(select(jobs.c.create_time).where(*meant))
+            if created is None:
                 return None
-            return self._attempts.page(connection, query, REPLY.max_bytes)
+            return replace(self._attempts.page(connection, query, REPLY.max_bytes), create_time=created)
 
     def events(
         self, after: int, limit: int, *, owner: str | None = None, job_key: str | None = None, bare: bool = False
@@ -342,9 +346,10 @@ def _known_within(known: Mapping[str, bytes], room: int) -> tuple[Mapping[str, b
     return (known, remaining) if remaining >= room // 2 else ({}, room)
 
 
-def _meant(job_key: str, uid: str) -> list[ColumnElement[bool]]:
-    """Return the conditions of the job of a key, which has the uid if that is not empty."""
-    return [jobs.c.job_key == job_key, *([jobs.c.uid == uid_of(uid)] if uid else [])]
+def _meant(job_key: str, uid: str, create_time: Micros | None) -> list[ColumnElement[bool]]:
+    """Return the conditions of the job of a key, which has the uid and was created then, where these are given."""
+    of_uid = [jobs.c.uid == uid_of(uid)] if uid else []
+    return [jobs.c.job_key == job_key, *of_uid, *([] if create_time is None else [jobs.c.create_time == create_time])]
 
 
 def _of_others(table: Table, owners: Sequence[str]) -> list[ColumnElement[bool]]:

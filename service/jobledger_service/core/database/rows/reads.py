@@ -146,7 +146,7 @@ class ChunksRead(MsgStruct, frozen=True):
     """A page of chunks with their inputs and outputs.
 
     `more` means that others follow `last`, the last index that was read. `unreadable` are the indexes of chunks of the
-    page that cannot be read. `paused` means that the kind of their job is.
+    page that cannot be read. `paused` means that the kind of their job is; `create_time` is the job's.
     """
 
     chunks: Sequence[Chunk]
@@ -156,6 +156,7 @@ class ChunksRead(MsgStruct, frozen=True):
     more: bool = False
     unreadable: Sequence[int] = ()
     paused: bool = False
+    create_time: Micros = Micros(0)
 
 
 class AttemptPlace(NamedTuple):
@@ -175,18 +176,21 @@ class AttemptsWanted(MsgStruct, frozen=True):
     limit: int
     uid: str = ""
     """That of the job that is meant, empty for any."""
+    create_time: Micros | None = None
+    """That of the job whose earlier pages were read, None for the first page."""
 
 
 class AttemptsRead(MsgStruct, frozen=True):
     """A page of attempts, by chunk and number; `more` means that others follow `last`, the last one that was read.
 
-    `unreadable` are the indexes of chunks with attempts of the page that cannot be read.
+    `unreadable` are the indexes of chunks with attempts of the page that cannot be read; `create_time` is the job's.
     """
 
     attempts: Sequence[Attempt]
     last: AttemptPlace
     more: bool
     unreadable: Sequence[int]
+    create_time: Micros = Micros(0)
 
 
 class EventRow(MsgStruct, frozen=True):
