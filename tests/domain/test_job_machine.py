@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from jobledger_service.core.model import lifecycle, work
+from jobledger_service.core.model import lifecycle, updates, work
 from jobledger_service.core.model.attempts import Attempt, latest_attempt, max_kept_attempts
 from jobledger_service.core.model.chunk import AttemptOutcome, Chunk, WorkError
 from jobledger_service.core.model.history.change import Step
@@ -152,14 +152,14 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule(begins=st.sampled_from([None, 0, 30_000_000, FAR]))
     def reschedule(self, begins: int | None) -> None:
-        new = lifecycle.JobUpdate(frozenset({"schedule_time"}), schedule_time=begins)
+        new = updates.JobUpdate(frozenset({"schedule_time"}), schedule_time=begins)
         if self.job.schedule_time == begins:
-            assert lifecycle.update(self.job, new, "caller", self.now) is None
+            assert updates.update(self.job, new, "caller", self.now) is None
         elif self.job.state is not JobState.QUEUED or self.run:
             with pytest.raises(JobStarted):
-                lifecycle.update(self.job, new, "caller", self.now)
+                updates.update(self.job, new, "caller", self.now)
         else:
-            self.apply(lifecycle.update(self.job, new, "caller", self.now))
+            self.apply(updates.update(self.job, new, "caller", self.now))
             assert self.job.held_until == (begins if begins is not None and begins > self.now else None)
 
     @rule(
@@ -171,8 +171,8 @@ class JobMachine(RuleBasedStateMachine):
         before, held = self.job, [lease for lease in self.leases if self.held(lease)]
         policy = replace(before.spec.retry_policy, max_attempts=attempts)
         had = (before.spec.retry_policy, before.spec.run_timeout, before.spec.attempt_timeout)
-        new = lifecycle.JobUpdate(
-            frozenset(lifecycle.SETTINGS),
+        new = updates.JobUpdate(
+            frozenset(updates.SETTINGS),
             retry_policy=policy,
             run_timeout=run_timeout,
             attempt_timeout=attempt_timeout,
@@ -184,17 +184,17 @@ class JobMachine(RuleBasedStateMachine):
             or (run_timeout is not None and (before.start_time or 0) + run_timeout <= self.now)
         )
         if had == (policy, run_timeout, attempt_timeout):
-            assert lifecycle.update(before, new, "caller", self.now) is None
+            assert updates.update(before, new, "caller", self.now) is None
             return
         if before.state is JobState.COMPLETED:
             with pytest.raises(JobEnded):
-                lifecycle.update(before, new, "caller", self.now)
+                updates.update(before, new, "caller", self.now)
             return
         if is_over and run_timeout != before.spec.run_timeout:
             with pytest.raises(InvalidField, match="run_timeout"):
-                lifecycle.update(before, new, "caller", self.now)
+                updates.update(before, new, "caller", self.now)
             return
-        self.apply(lifecycle.update(before, new, "caller", self.now))
+        self.apply(updates.update(before, new, "caller", self.now))
         assert (self.job.state, self.job.counts, self.job.progress) == (before.state, before.counts, before.progress)
         assert all(map(self.held, held))
         assert waits == {c.index: c.next_attempt_time for c in self.others()}

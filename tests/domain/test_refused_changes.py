@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from jobledger_service.core.model import lifecycle, work
+from jobledger_service.core.model import lifecycle, updates, work
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.history.change import ChangeType, Step
 from jobledger_service.core.model.job import Job, JobSpec, Stage
@@ -85,8 +85,8 @@ def test_a_completed_job_is_final():
     job, chunks = ended(JobState.COMPLETED)
     assert job.state is JobState.COMPLETED
     refusal_of(lambda: retry(job, chunks), JobEnded, "is COMPLETED", "final")
-    raised = lifecycle.JobUpdate(frozenset({"priority"}), priority=9)
-    refusal_of(lambda: lifecycle.update(job, raised, "caller", 5), JobEnded, "priority")
+    raised = updates.JobUpdate(frozenset({"priority"}), priority=9)
+    refusal_of(lambda: updates.update(job, raised, "caller", 5), JobEnded, "priority")
     assert lifecycle.delete(job, "caller", force=False).type is ChangeType.DELETED
     outcome, step = lifecycle.cancel(job, stored(job, chunks), lifecycle.Cancellation(0), "caller", 9)
     assert (outcome, step) == (lifecycle.CancelOutcome.ALREADY_ENDED, None)
@@ -105,8 +105,8 @@ def test_a_retry_names_chunks_that_the_job_has_and_that_may_run_again():
 
 def test_an_update_that_changes_nothing_is_no_change_and_one_on_an_older_revision_is_refused():
     job, _ = created()
-    same = lifecycle.JobUpdate(frozenset({"priority", "display_name"}), priority=job.priority)
-    assert lifecycle.update(job, same, "caller", 5) is None
+    same = updates.JobUpdate(frozenset({"priority", "display_name"}), priority=job.priority)
+    assert updates.update(job, same, "caller", 5) is None
     lifecycle.check_etag(job, "")
     lifecycle.check_etag(job, job.etag)
     later = replace(job, revision=job.revision + 1)
@@ -116,8 +116,8 @@ def test_an_update_that_changes_nothing_is_no_change_and_one_on_an_older_revisio
 
 def test_an_update_names_its_fields_in_order_and_then_its_reason():
     job, _ = created()
-    new = lifecycle.JobUpdate(frozenset({"priority", "display_name"}), priority=9, display_name="other")
-    step = lifecycle.update(job, new, "caller", 5, "it is urgent")
+    new = updates.JobUpdate(frozenset({"priority", "display_name"}), priority=9, display_name="other")
+    step = updates.update(job, new, "caller", 5, "it is urgent")
     assert step is not None
     assert step.change is not None
     assert (step.change.reason, step.job.priority) == ("display_name, priority; it is urgent", 9)

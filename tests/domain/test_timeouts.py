@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis.strategies import datetimes, just
-from jobledger_service.core.model import lifecycle, work
+from jobledger_service.core.model import lifecycle, updates, work
 from jobledger_service.core.model.durations import duration_text, time_text
 from jobledger_service.core.model.history.change import ChangeType, Step
 from jobledger_service.core.model.job import Job, JobSpec
@@ -156,7 +156,7 @@ def test_times_are_written_as_rfc_3339_has_them(moment: datetime):
 
 def changed(step: Step, now: int, **settings: int | None) -> Job:
     """Return the job after a caller changed some of its time-outs."""
-    made = lifecycle.update(step.job, lifecycle.JobUpdate(frozenset(settings), **settings), "caller", now)
+    made = updates.update(step.job, updates.JobUpdate(frozenset(settings), **settings), "caller", now)
     assert made is not None
     return made.job
 

@@ -7,8 +7,9 @@ import pytest
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.job import JobSpec
-from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob
+from jobledger_service.core.model.lifecycle import Cancellation, NewJob
 from jobledger_service.core.model.states import ChunkState, JobState
+from jobledger_service.core.model.updates import JobUpdate
 from jobledger_service.core.model.work import NOTHING_NEW, Failure
 from jobledger_service.core.write.commands import CancelJob, CreateJob, DeleteJob, FailChunks, RetryJob, UpdateJob
 from jobledger_service.core.write.postponed import Postponed

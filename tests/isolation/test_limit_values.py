@@ -3,7 +3,8 @@
 import pytest
 from jobledger_service.core.model.bounds.slots import LimitScope
 from jobledger_service.core.model.job import JobSpec, job_key
-from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob
+from jobledger_service.core.model.lifecycle import Cancellation, NewJob
+from jobledger_service.core.model.updates import JobUpdate
 from jobledger_service.core.model.work import Claim
 from jobledger_service.core.write.commands import CancelJob, ClaimChunks, CreateJob, RetryJob, UpdateJob
 from jobledger_service.core.write.working_set import MAX_BATCH_ROWS

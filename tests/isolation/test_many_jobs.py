@@ -14,8 +14,9 @@ from jobledger_service.core.database.rows.reads import View
 from jobledger_service.core.model.bounds.slots import LimitScope
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.job import JobSpec, job_key
-from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob
+from jobledger_service.core.model.lifecycle import Cancellation, NewJob
 from jobledger_service.core.model.states import JobState
+from jobledger_service.core.model.updates import JobUpdate
 from jobledger_service.core.model.work import NOTHING_NEW, Failure
 from jobledger_service.core.write.batch import Commit
 from jobledger_service.core.write.commands import (

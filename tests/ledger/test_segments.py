@@ -28,8 +28,9 @@ from jobledger_service.core.database.rows.reads import View
 from jobledger_service.core.database.tables import chunks, jobs
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.job import JobSpec
-from jobledger_service.core.model.lifecycle import Cancellation, CancelOutcome, JobUpdate, NewJob
+from jobledger_service.core.model.lifecycle import Cancellation, CancelOutcome, NewJob
 from jobledger_service.core.model.retry import RetryPolicy
+from jobledger_service.core.model.updates import JobUpdate
 from jobledger_service.core.read.queries import Queries
 from jobledger_service.core.read.readers import Readers
 from jobledger_service.core.write.commands import CancelJob, CreateJob, UpdateJob

@@ -17,8 +17,9 @@ from jobledger_service.core.database.rows.entry import Entry
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.job import Inputs, JobSpec
-from jobledger_service.core.model.lifecycle import JobUpdate, NewJob
+from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.refusals.errors import HistoryTrimmed
+from jobledger_service.core.model.updates import JobUpdate
 from jobledger_service.core.read.queries import Queries
 from jobledger_service.core.read.readers import Readers
 from jobledger_service.core.read.reading import ReadStore

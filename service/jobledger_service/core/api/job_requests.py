@@ -14,10 +14,11 @@ from jobledger_service.core.model.bounds.limits import DAY
 from jobledger_service.core.model.bounds.slots import MAX_LIMITED_LABELS
 from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.job import NO_UID, FailurePolicy, Inputs, JobSpec, Stage, uid_of
-from jobledger_service.core.model.lifecycle import SETTINGS, Cancellation, JobUpdate, NewJob
+from jobledger_service.core.model.lifecycle import Cancellation, NewJob
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.refusals.errors import InvalidField
 from jobledger_service.core.model.retry import RetryPolicy
+from jobledger_service.core.model.updates import SETTINGS, JobUpdate
 from jobledger_service.core.write import commands
 from jobledger_service.transport.identity import Caller
 

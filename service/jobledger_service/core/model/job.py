@@ -98,7 +98,7 @@ def uid_text(uid: bytes) -> str:
 
 
 class JobSpec(MsgStruct, frozen=True, dict=True):
-    """What a job has from its creation on; only UpdateJob changes some of it, those of SETTINGS in `lifecycle`."""
+    """What a job has from its creation on; only UpdateJob changes some of it, those of SETTINGS in `updates`."""
 
     owner: str
     job_id: str

@@ -6,7 +6,7 @@ from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from jobledger_service.core.database.rows.batch_rows import Request
-from jobledger_service.core.model import lifecycle
+from jobledger_service.core.model import lifecycle, updates
 from jobledger_service.core.model.job import Inputs, job_id_of, job_key
 from jobledger_service.core.model.refusals.errors import (
     InvalidField,
@@ -265,7 +265,7 @@ class UpdateJob(_JobCommand, MsgStruct, frozen=True):
 
     owner: str
     job_id: str
-    new: lifecycle.JobUpdate
+    new: updates.JobUpdate
     actor: str
     etag: str = ""
     reason: str = ""
@@ -286,7 +286,7 @@ class UpdateJob(_JobCommand, MsgStruct, frozen=True):
         lifecycle.check_etag(job, self.etag)
         if not self.new.paths:
             raise InvalidField(("update_mask", "must name a field"))
-        step = lifecycle.update(job, self.new, self.actor, work.now, self.reason, work.calendar)
+        step = updates.update(job, self.new, self.actor, work.now, self.reason, work.calendar)
         if step is not None:
             work.apply(step)
         return job.key
