@@ -114,11 +114,11 @@ def rows(engine: Engine, *, refused_only: bool = False) -> list[outbox.OutboxRow
         return outbox.list_rows(connection, refused_only=refused_only, limit=1_000)
 
 
-async def emptied(engine: Engine) -> None:
-    """Wait until no row waits."""
+async def emptied(engine: Engine, but: int = 0) -> None:
+    """Wait until no row waits but so many."""
 
     async def wait() -> None:
-        while await asyncio.to_thread(waiting, engine):
+        while await asyncio.to_thread(waiting, engine) != but:
             pass
 
     await within(wait())

@@ -152,8 +152,9 @@ async def test_the_rows_of_a_killed_relay_are_sent_after_their_lease(
         assert len(_store.claim(connection)) == 1  # by a relay that is then killed
     async with relaying():
         free = order(engine, 2, kind)
-        await within(exists(client, free))
+        await emptied(engine, but=1)
         assert [row.request.job_id for row in await asyncio.to_thread(rows, engine)] == [held]
+        await client.get_job(free)
         with engine.begin() as connection:
             connection.execute(EXPIRE)
         await emptied(engine)
